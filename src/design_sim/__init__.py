@@ -1,0 +1,1 @@
+"""Plan an evaluation by simulation."""

@@ -1,0 +1,79 @@
+"""Cells: families that share covariates and exposure, kept as their number, mean and sum of squares.
+
+Linear models, cluster-robust variances and mixed models need nothing else of families whose regressors
+are the same, so that cost does not grow with the number of families. A family on its own is a cell
+with n = 1 and ss = 0.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from design_sim.arrays import Batch, Bools, Floats
+from design_sim.roster import Level, Roster
+
+
+@dataclass(frozen=True, slots=True)
+class Cells(Batch):
+    """Outcomes of the families of each cell.
+
+    Parameters
+    ----------
+    n : float array, (replicate, row, occasion)
+        Families observed; replicate axis 1 where the numbers are fixed.
+    mean : float array, (replicate, row, occasion)
+        Their mean outcome, on the outcome's scale; nan where n = 0.
+    ss : float array or None, (replicate, row, occasion)
+        Sum of squared deviations from the cell's mean; None where no answer asked for it.
+    """
+
+    n: Annotated[Floats, "replicate row occasion"]
+    mean: Annotated[Floats, "replicate row occasion"]
+    ss: Annotated[Floats, "replicate row occasion"] | None = None
+
+    def pool(self, roster: Roster, level: Level) -> "Cells":
+        """The cells of the units of a level, all families of a unit and occasion together."""
+        if roster.n_units(level) == roster.n_rows:
+            return self
+        if self.n.shape[0] == 1 and (self.n == self.n[:, :1]).all() and roster.regular(level):
+            n = roster.pool(self.n, level)
+            mean = roster.pool(self.mean, level) / (roster.n_rows // roster.n_units(level))
+        else:
+            n = roster.pool(self.n, level)
+            mean = _ratio(roster.pool(self.n * _known(self.mean, self.n), level), n)
+        if self.ss is None:
+            return Cells(n, mean)
+        deviation = _known(self.mean - roster.spread(mean, level), self.n)
+        ss = roster.pool(self.ss + self.n * deviation**2, level)
+        return Cells(n, mean, ss)
+
+    def over(self, occasions: Bools) -> "Cells":
+        """One cell for each row: the families of the chosen occasions together.
+
+        Parameters
+        ----------
+        occasions : bool array, (occasion,)
+            The occasions to pool.
+        """
+        if occasions.sum() == 1:
+            at = slice(int(np.argmax(occasions)), int(np.argmax(occasions)) + 1)
+            ss = None if self.ss is None else self.ss[:, :, at]
+            return Cells(self.n[:, :, at], self.mean[:, :, at], ss)
+        n_each, mean_each = self.n[:, :, occasions], self.mean[:, :, occasions]
+        n = n_each.sum(axis=2, keepdims=True)
+        mean = _ratio((n_each * _known(mean_each, n_each)).sum(axis=2, keepdims=True), n)
+        if self.ss is None:
+            return Cells(n, mean)
+        between = n_each * _known(mean_each - mean, n_each) ** 2
+        return Cells(n, mean, (self.ss[:, :, occasions] + between).sum(axis=2, keepdims=True))
+
+
+def _known(values: Floats, n: Floats) -> Floats:
+    """The values with 0 in the place of cells that nobody was observed in."""
+    return np.where(n > 0, values, 0.0) if (n == 0).any() else values
+
+
+def _ratio(total: Floats, n: Floats) -> Floats:
+    ratio: Floats = np.divide(total, n, out=np.full(np.broadcast(total, n).shape, np.nan), where=n > 0)
+    return ratio

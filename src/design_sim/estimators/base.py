@@ -1,0 +1,146 @@
+"""What an estimator is, and what it returns: `Estimator` and `Estimates`."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, Literal, Protocol
+
+import numpy as np
+from numpy.random import Generator
+from scipy import special
+
+from design_sim.arrays import Batch, Floats, Ints
+from design_sim.panel import Panel
+
+Needs = Literal["means", "cells", "families"]
+"""What of a cell an estimator reads: n and mean; the within sum of squares too; every family singly."""
+
+
+class Status(IntEnum):
+    """How an analysis ended; the closed set of ways."""
+
+    OK = 0
+    BOUNDARY = 1
+    """Fitted, a variance at the edge of its range (an estimate, not a failure)."""
+    TOO_FEW_CLUSTERS = 2
+    """An arm is empty, or no degrees of freedom are left."""
+    SINGULAR = 3
+    """The treatment cannot be told from the covariates."""
+    NO_VARIATION = 4
+    """The outcome does not vary, so that its standard error is 0 or unknown."""
+    NOT_CONVERGED = 5
+    """An iterative fit did not reach its tolerance."""
+
+
+FAILED = frozenset(Status) - {Status.OK, Status.BOUNDARY}
+"""The statuses of a failed analysis, whose numbers are nan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates(Batch):
+    """What an analysis reports, one entry for each replicate.
+
+    Parameters
+    ----------
+    estimate : float array, (replicate,)
+        The effect, on the outcome's scale; nan where the analysis failed.
+    std_error, df : float arrays, (replicate,)
+        Standard error and degrees of freedom of the t statistic (inf: normal); nan for a test that has
+        none. Replicate axis 1 where they do not vary.
+    p_value : float array, (replicate,)
+        Two-sided.
+    ci_low, ci_high : float arrays, (replicate,)
+        Interval of coverage 1 - alpha, alpha being the panel's; nan where the method gives none.
+    p_floor : float array, (replicate,)
+        The smallest p-value that the method could have given on this study, 0 where there is none.
+    status : int array, (replicate,)
+        A `Status`.
+    """
+
+    estimate: Annotated[Floats, "replicate"]
+    std_error: Annotated[Floats, "replicate"]
+    df: Annotated[Floats, "replicate"]
+    p_value: Annotated[Floats, "replicate"]
+    ci_low: Annotated[Floats, "replicate"]
+    ci_high: Annotated[Floats, "replicate"]
+    p_floor: Annotated[Floats, "replicate"]
+    status: Annotated[Ints, "replicate"]
+
+    @property
+    def failed(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Whether the analysis of a replicate failed, (replicate,)."""
+        return np.isin(self.status, list(FAILED))
+
+
+class Estimator(Protocol):
+    """From a panel to estimates; a frozen settings model whose fields are its TOML keys."""
+
+    @property
+    def needs(self) -> Needs:
+        """What of a cell it reads."""
+        ...
+
+    def estimate(self, panel: Panel, rng: Generator) -> Estimates:
+        """Analyse every replicate of a panel; `rng` serves methods that draw, and no other."""
+        ...
+
+
+def t_estimates(
+    estimate: Floats, std_error: Floats, df: Floats, alpha: float, status: Ints | None = None
+) -> Estimates:
+    """Test and interval from an estimate, its standard error and degrees of freedom.
+
+    Parameters
+    ----------
+    estimate, std_error, df : float arrays, (replicate,)
+        Replicate axis 1 of `df` where it does not vary; infinite df mean the normal distribution.
+    alpha : float
+        Two-sided level of the interval.
+    status : int array, (replicate,), optional
+        A `Status` for each replicate; OK where not given.
+
+    Returns
+    -------
+    Estimates
+        nan throughout where the status is that of a failure. An estimate whose standard error is not
+        above 0, or not finite, and whose status was not yet one of failure gets `NO_VARIATION`;
+        one whose df are not above 0 gets `TOO_FEW_CLUSTERS`.
+    """
+    if status is None:
+        status = np.zeros(estimate.shape, dtype=np.int64)
+    df_each = np.broadcast_to(df, estimate.shape)
+    good = np.isfinite(estimate) & (std_error > 0) & np.isfinite(std_error) & (df_each > 0)
+    if not good.all():
+        open_verdict = ~good & ~np.isin(status, list(FAILED))
+        few = open_verdict & ~(df_each > 0)
+        status = np.where(few, Status.TOO_FEW_CLUSTERS, status)
+        status = np.where(open_verdict & ~few, Status.NO_VARIATION, status)
+    failed = status >= min(FAILED)
+    if failed.any():
+        estimate = np.where(failed, np.nan, estimate)
+        std_error = np.where(failed, np.nan, std_error)
+        df = np.where(failed, np.nan, df_each)
+    half_width = t_quantile(1 - alpha / 2, df) * std_error
+    return Estimates(
+        estimate=estimate,
+        std_error=std_error,
+        df=df,
+        p_value=t_p_value(estimate / std_error, df),
+        ci_low=estimate - half_width,
+        ci_high=estimate + half_width,
+        p_floor=np.zeros(1),
+        status=status,
+    )
+
+
+def t_p_value(statistic: Floats, df: Floats) -> Floats:
+    """Two-sided p-value of a t statistic; infinite df mean the normal distribution."""
+    p_value: Floats = 2 * special.stdtr(df, -np.abs(statistic))
+    return p_value
+
+
+def t_quantile(probability: float, df: Floats) -> Floats:
+    """Quantile of Student's t, for every df (infinite: the normal quantile)."""
+    values, which = np.unique(df, return_inverse=True)
+    quantile = special.stdtrit(values, probability)
+    quantile = np.where(np.isinf(values), special.ndtri(probability), quantile)
+    return np.asarray(quantile[which])

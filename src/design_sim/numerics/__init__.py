@@ -1,0 +1,1 @@
+"""Arithmetic on batches of replicates; knows no study."""

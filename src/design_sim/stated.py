@@ -1,0 +1,23 @@
+"""`Stated`: the base of everything that a person states, in a scenario file or in Python.
+
+Both ways meet the same rules: nothing extra, no silent conversion of types, no infinity, no change
+afterwards.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share or a probability, 0 to 1."""
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+"""A share that is neither nothing nor all."""
+Correlation = Annotated[float, Field(ge=-1, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Stated(BaseModel):
+    """A frozen settings model: its fields are its settings and its TOML keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

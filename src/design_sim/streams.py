@@ -1,0 +1,67 @@
+"""One root seed turned into independent, named random streams.
+
+Each drawn array has a component of its own, so that a draw added to one moves no other, and studies,
+null twins and cases of a sweep share the same world (common random numbers). What belongs to one
+outcome is further keyed by the outcome's name, so that an outcome added to a file moves no other.
+
+SFC64 seeded by a NumPy `SeedSequence` whose spawn key is (component, block, name): the key scheme of
+NumPy's own parallel generation guide.
+"""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+from numpy.random import SFC64, Generator, SeedSequence
+
+COMPONENTS = {
+    "quality": 1,
+    "deprivation": 2,
+    "readiness": 3,
+    "informal": 4,
+    "adoption": 5,
+    "reputation": 6,
+    "rating": 7,
+    "competence": 8,
+    "worker_fidelity": 9,
+    "authority_effect": 10,
+    "team_effect": 11,
+    "worker_effect": 12,
+    "record": 13,
+    "record_noise": 14,
+    "families": 15,
+    "family_spread": 16,
+    "delivery": 17,
+    "allocation": 18,
+    "enrolment": 19,
+    "analysis": 20,
+}
+"""The number of each component; a number is never given to another component."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The random streams of one block of replicates.
+
+    Parameters
+    ----------
+    seed : int
+        Root seed of the run, 0 or above.
+    block : int
+        Number of the block, 0 or above.
+    """
+
+    seed: int
+    block: int
+
+    def rng(self, component: str, name: str = "") -> Generator:
+        """The generator of one component, from its beginning at every call.
+
+        Parameters
+        ----------
+        component : str
+            A key of `COMPONENTS`.
+        name : str
+            The outcome that the drawn array belongs to; empty where it belongs to none.
+        """
+        key = (COMPONENTS[component], self.block, crc32(name.encode()))
+        return Generator(SFC64(SeedSequence(self.seed, spawn_key=key)))
