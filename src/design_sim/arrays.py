@@ -30,7 +30,7 @@ class Batch:
     def __post_init__(self) -> None:
         """Check every annotated field against the sizes that the others have."""
         sizes: dict[str, int] = {}
-        for name, axes in _declared_axes(type(self))  # type: ignore[arg-type]:
+        for name, axes in _declared_axes(type(self)):  # type: ignore[arg-type]
             array = getattr(self, name)
             if array is None:
                 continue
