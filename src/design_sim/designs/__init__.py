@@ -1,1 +1,17 @@
-"""..."""
+"""The designs: who is treated, when, and how that came about, a file for each.
+
+To add one, copy the nearest neighbour and give it a line in `DESIGNS`.
+"""
+
+from design_sim.designs.base import Design
+from design_sim.designs.cluster_rct import ClusterRCT
+from design_sim.designs.contrast import Contrast
+from design_sim.designs.difference_in_differences import DifferenceInDifferences
+
+DESIGNS: dict[str, type] = {
+    "cluster_rct": ClusterRCT,
+    "contrast": Contrast,
+    "difference_in_differences": DifferenceInDifferences,
+}
+
+__all__ = ["DESIGNS", "Design"]

@@ -75,8 +75,23 @@ class Estimator(Protocol):
     """From a panel to estimates; a frozen settings model whose fields are its TOML keys."""
 
     @property
+    def estimator(self) -> str:
+        """Its name in scenario files and tables."""
+        ...
+
+    @property
     def needs(self) -> Needs:
         """What of a cell it reads."""
+        ...
+
+    @property
+    def needs_before(self) -> bool:
+        """Whether it reads occasions before the start."""
+        ...
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """The covariates that it adjusts for, by name."""
         ...
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:

@@ -29,6 +29,12 @@ class ClusterMeans(Stated):
     """Compare changes from before the start to after it, in place of levels after it."""
 
     needs: ClassVar[Needs] = "means"
+    covariates: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def needs_before(self) -> bool:
+        """A change needs an occasion before the start."""
+        return self.change
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; draws nothing."""

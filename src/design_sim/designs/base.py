@@ -1,0 +1,80 @@
+"""What a design is: the data strategy, and nothing of the truth but what an evaluator could see."""
+
+from typing import Annotated, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from design_sim.allocation import Allocation
+from design_sim.arrays import Bools, Floats, Ints
+from design_sim.stated import Stated
+from design_sim.streams import Streams
+from design_sim.world.delivery import Sample
+from design_sim.world.draw import World
+from design_sim.world.settings import Time, WorldSettings
+
+YearAfter = Annotated[int, Field(ge=1, le=30)]
+
+
+class Design(Protocol):
+    """Who is enrolled and treated, from when, and what is observed of them."""
+
+    outcome: str
+    sample: Sample | None
+
+    def allocate(self, world: World, streams: Streams) -> Allocation:
+        """Enrol authorities of every replicate and decide who is treated."""
+        ...
+
+    def occasions(self, time: Time) -> tuple[Ints, Bools]:
+        """The world's occasions that are observed, and which of them are follow-up."""
+        ...
+
+    def faults(self, world: WorldSettings) -> list[str]:
+        """Why the world's units cannot satisfy the design, `key: reason` each; known before any draw."""
+        ...
+
+
+class FollowUp(Stated):
+    """Settings of a design that compares arms at one follow-up."""
+
+    outcome: str
+    """Name of the outcome."""
+    sample: Sample | None = None
+    """Whom to survey; for a surveyed outcome only."""
+    year: YearAfter = 2
+    """The year after the start that outcomes belong to; 2 is months 12 to 24."""
+    baseline_years: Annotated[int, Field(ge=0, le=30)] = 0
+    """Years before the start in which the outcome is observed too."""
+
+
+def follow_up_occasions(design: FollowUp, time: Time) -> tuple[Ints, Bools]:
+    """The baseline years and the follow-up year, as occasions of the world."""
+    before = np.arange(time.start - design.baseline_years, time.start)
+    occasions = np.append(before, time.start + design.year - 1).astype(np.int64)
+    return occasions, occasions >= time.start
+
+
+def follow_up_faults(design: FollowUp, time: Time) -> list[str]:
+    """Years asked for that the world does not have."""
+    faults = []
+    if design.year > time.years_after:
+        faults.append(f"year: {design.year} is above world.time.years_after, {time.years_after}")
+    if design.baseline_years > time.years_before:
+        faults.append(
+            f"baseline_years: {design.baseline_years} is above world.time.years_before, {time.years_before}"
+        )
+    return faults
+
+
+def too_many(key: str, wanted: int, settings: WorldSettings) -> list[str]:
+    """The fault of a design that wants more authorities than there are."""
+    if wanted <= settings.authorities:
+        return []
+    return [f"{key}: {wanted} authorities wanted, and the world has {settings.authorities}"]
+
+
+def highest(score: Floats, n: int) -> Ints:
+    """The n authorities with the highest score, highest first: (replicate, n)."""
+    order: Ints = np.argsort(-score, axis=1, kind="stable")[:, :n]
+    return order

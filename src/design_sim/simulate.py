@@ -1,0 +1,150 @@
+"""The engine: one scenario, block by block, each block from its own streams.
+
+For each block the world is drawn once and shared by every study; each study is delivered as stated and
+as its null twin on the same draws; every estimator runs once on each, and is tallied against every
+estimand that it is judged by. Blocks are independent and merged in order, so that nothing depends on how
+many processes there are or how many replicates are asked for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.random import Generator
+from threadpoolctl import threadpool_limits
+
+from design_sim.arrays import Floats
+from design_sim.estimands import true_value
+from design_sim.estimators import Estimates, Estimator
+from design_sim.measurement import observe
+from design_sim.panel import Panel
+from design_sim.scenario import Scenario, Study
+from design_sim.streams import Streams
+from design_sim.tally import Tally
+from design_sim.world.delivery import deliver
+from design_sim.world.draw import World, draw_world
+from design_sim.world.settings import WorldSettings
+
+Tallies = dict[tuple[str, str], Tally]
+"""By study and answer."""
+Progress = Callable[[int, int], None]
+"""Called with the blocks done and the blocks in all."""
+
+
+def block_size(world: WorldSettings) -> int:
+    """Replicates drawn from one set of streams: a power of two from 16 to 1,024.
+
+    The largest with replicates x authorities x occasions <= 2^18, from the world's settings alone.
+    """
+    numbers = world.authorities * world.time.occasions
+    return int(np.clip(2 ** int(np.log2(2**18 / numbers)), 16, 1_024))
+
+
+def simulate(
+    scenarios: Sequence[Scenario], replicates: int, jobs: int = 1, progress: Progress | None = None
+) -> list[Tallies]:
+    """Run every scenario for a number of replicates.
+
+    Parameters
+    ----------
+    scenarios : sequence of Scenario
+        The cases of a sweep, or one.
+    replicates : int
+        Replicates of each, at least 1. A longer run begins with the shorter one.
+    jobs : int
+        Processes; the numbers are the same for any.
+    progress : callable, optional
+        Called with (blocks done, blocks in all).
+
+    Returns
+    -------
+    list of Tallies
+        For each scenario, a tally by study and answer.
+    """
+    tasks = [
+        (case, block, min(replicates - first, block_size(scenario.world)))
+        for case, scenario in enumerate(scenarios)
+        for block, first in enumerate(range(0, replicates, block_size(scenario.world)))
+    ]
+    results: list[Tallies] = [{} for _ in scenarios]
+    done = _run_tasks([(scenarios[case], block, kept) for case, block, kept in tasks], jobs)
+    for number, ((case, _, _), tallies) in enumerate(zip(tasks, done, strict=True), start=1):
+        for key, tally in tallies.items():
+            so_far = results[case].get(key)
+            results[case][key] = tally if so_far is None else so_far + tally
+        if progress:
+            progress(number, len(tasks))
+    return results
+
+
+def _run_tasks(tasks: Sequence[tuple[Scenario, int, int]], jobs: int) -> Iterator[Tallies]:
+    if jobs == 1 or len(tasks) == 1:
+        with threadpool_limits(1):
+            yield from (run_block(*task) for task in tasks)
+    else:
+        parallel = Parallel(n_jobs=jobs, return_as="generator", batch_size="auto")
+        yield from parallel(delayed(_run_pinned)(*task) for task in tasks)
+
+
+def _run_pinned(scenario: Scenario, block: int, kept: int) -> Tallies:
+    with threadpool_limits(1):
+        return run_block(scenario, block, kept)
+
+
+def run_block(scenario: Scenario, block: int, kept: int) -> Tallies:
+    """Draw one block whole, run every study on it, and tally its first `kept` replicates."""
+    streams = Streams(scenario.seed, block)
+    world = draw_world(scenario.world, scenario.outcomes, block_size(scenario.world), streams)
+    return {
+        (name, answer): tally
+        for name, study in scenario.studies.items()
+        for answer, tally in run_study(scenario, study, world, kept).items()
+    }
+
+
+def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> Mapping[str, Tally]:
+    """Run one study on a block of worlds: a tally for each answer."""
+    design, streams = study.design, world.streams
+    allocation = design.allocate(world, streams)
+    occasions, follow_up = design.occasions(scenario.world.time)
+    estimators = [answer.estimator for answer in study.answers.values()]
+    delivery = deliver(
+        world,
+        allocation,
+        design.outcome,
+        occasions,
+        design.sample,
+        scenario.resolution_of(study),
+        spread=any(estimator.needs == "cells" for estimator in estimators),
+    )
+    covariates = sorted({name for estimator in estimators for name in estimator.covariates})
+    stated, null = (
+        observe(world, allocation, delivery, outcome, follow_up, covariates, scenario.alpha)
+        for outcome in (delivery.stated, delivery.null)
+    )
+    estimates: dict[Estimator, tuple[Estimates, Estimates]] = {}
+    tallies = {}
+    for name, answer in study.answers.items():
+        if answer.estimator not in estimates:
+            estimates[answer.estimator] = (
+                analyse(answer.estimator, stated, streams, kept),
+                analyse(answer.estimator, null, streams, kept),
+            )
+        truth = true_value(answer.estimand, world, allocation, design.outcome, scenario.window_years)
+        tallies[name] = Tally.of(*estimates[answer.estimator], _first(truth, kept), scenario.alpha)
+    return tallies
+
+
+def analyse(estimator: Estimator, panel: Panel, streams: Streams, kept: int) -> Estimates:
+    """The first `kept` replicates of an estimator's answers."""
+    rng: Generator = streams.rng("analysis")
+    estimates = estimator.estimate(panel, rng)
+    if kept == panel.n_replicates:
+        return estimates
+    cut = {f.name: getattr(estimates, f.name)[:kept] for f in fields(Estimates)}
+    return Estimates(**cut)
+
+
+def _first(values: Floats, kept: int) -> Floats:
+    return values if values.shape[0] == 1 else values[:kept]

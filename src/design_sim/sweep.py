@@ -1,0 +1,302 @@
+"""A scenario file turned into scenarios, one for each case of its sweep; every mistake reported at once.
+
+The file is TOML. `[world]`, `[outcomes.NAME]`, `[designs.NAME]` with `[designs.NAME.answers.NAME]` state
+one scenario; `[sweep]` lists values for any settings by their path, and every combination is a case.
+"""
+
+import copy
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from design_sim.designs import DESIGNS
+from design_sim.errors import ScenarioError
+from design_sim.estimands import Estimand
+from design_sim.estimators import ESTIMATORS
+from design_sim.faults import found, nearest, validate
+from design_sim.scenario import Answer, Scenario, Study
+from design_sim.world.outcomes import OUTCOMES, Outcome
+from design_sim.world.settings import WorldSettings
+
+TOP_LEVEL = ("seed", "replicates", "alpha", "window", "resolution", "world", "outcomes", "designs", "sweep")
+MOST_CASES = 10_000
+MOST_REPLICATES = 10_000_000
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One combination of the varied settings, and the scenario that it states."""
+
+    settings: Mapping[str, Value]
+    scenario: Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a scenario file asks for.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file, without its ending: the name of the results folder.
+    text : str
+        The file as it was read.
+    changes : mapping of values by path
+        What was set differently on the command line or in Python.
+    replicates : int
+        Replicates of every case.
+    varied : tuple of str
+        Paths of the varied settings, in the file's order.
+    cases : tuple of Case
+        At least one.
+    """
+
+    name: str
+    text: str
+    changes: Mapping[str, Value]
+    replicates: int
+    varied: tuple[str, ...]
+    cases: tuple[Case, ...]
+
+    @property
+    def seed(self) -> int:
+        """Root seed of the first case."""
+        return self.cases[0].scenario.seed
+
+
+def presets() -> dict[str, str]:
+    """The packaged scenario files: name, and the aim in the first line."""
+    folder = resources.files("design_sim") / "presets"
+    files = sorted(f for f in folder.iterdir() if f.name.endswith(".toml"))  # type: ignore[type-var]
+    return {f.name[:-5]: f.read_text("utf-8").splitlines()[0].lstrip("# ") for f in files}
+
+
+def preset_text(name: str) -> str:
+    """The text of a packaged scenario file.
+
+    Raises
+    ------
+    ScenarioError
+        If there is none of that name; the message gives the nearest.
+    """
+    if name not in presets():
+        raise ScenarioError([f"{name!r} is not a preset{nearest(name, presets())}"], "presets")
+    return (resources.files("design_sim") / "presets" / f"{name}.toml").read_text("utf-8")
+
+
+def load(source: str | Path, changes: Mapping[str, Value] | None = None) -> Sweep:
+    """Read a scenario file, or a preset by its name.
+
+    Parameters
+    ----------
+    source : str or Path
+        A file's path, or the name of a preset.
+    changes : mapping of values by path, optional
+        Settings to set differently, such as {"designs.trial.authorities": 40}.
+
+    Raises
+    ------
+    ScenarioError
+        With every fault by its path, what was found and what is allowed.
+    """
+    path = Path(source)
+    if not path.suffix and str(source) in presets():
+        return parse(preset_text(str(source)), str(source), changes, f"preset {source}")
+    try:
+        raw = path.read_bytes()
+    except OSError as reason:
+        known = nearest(str(source), presets()) if not path.suffix else ""
+        raise ScenarioError([f"cannot be read: {reason.strerror or reason}{known}"], str(path)) from None
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as reason:
+        raise ScenarioError([f"is not UTF-8 text (byte {reason.start})"], str(path)) from None
+    return parse(text, path.stem, changes, str(path))
+
+
+def parse(
+    text: str, name: str, changes: Mapping[str, Value] | None = None, source: str = "scenario"
+) -> Sweep:
+    """Turn the text of a scenario file into the cases that it asks for; see `load`."""
+    changes = dict(changes or {})
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as reason:
+        raise ScenarioError([f"is not valid TOML: {reason or 'nested too deeply'}"], source) from None
+    faults = [f"{key}: unknown key{nearest(key, TOP_LEVEL)}" for key in data if key not in TOP_LEVEL]
+    grid = _grid(data, faults)
+    for path, value in changes.items():
+        if path in grid:
+            faults.append(f"{path}: is varied by [sweep]; set it in one place only")
+        _set(data, path, value, faults)
+    replicates = data.get("replicates", 1_000)
+    if type(replicates) is not int or not 1 <= replicates <= MOST_REPLICATES:
+        faults.append(
+            f"replicates: found {found(replicates)}; allowed: a whole number, 1 to {MOST_REPLICATES:,}"
+        )
+    cases, case_faults = _cases(data, grid)
+    faults += case_faults
+    if faults:
+        raise ScenarioError(list(dict.fromkeys(faults)), source)
+    return Sweep(name, text, changes, replicates, tuple(grid), tuple(cases))
+
+
+def _grid(data: Mapping[str, Any], faults: list[str]) -> dict[str, list[Value]]:
+    """The varied settings and their values; what is wrong with them goes to `faults`."""
+    sweep = data.get("sweep", {})
+    if not isinstance(sweep, dict):
+        faults.append(f"sweep: found {found(sweep)}; allowed: a table of lists")
+        return {}
+    grid: dict[str, list[Value]] = {}
+    for path, values in sweep.items():
+        at = f'sweep."{path}"'
+        if path.split(".")[0] in ("replicates", "sweep", "seed"):
+            faults.append(f"{at}: {path.split('.')[0]} cannot be varied")
+        elif not isinstance(values, list) or not values:
+            faults.append(f"{at}: found {found(values)}; allowed: a list of values, in quotes its whole path")
+        elif any(isinstance(value, list | dict) for value in values):
+            faults.append(f"{at}: found a list among the values; allowed: numbers, text, true, false")
+        elif len({(type(value), value) for value in values}) < len(values):
+            faults.append(f"{at}: a value stands there twice")
+        else:
+            grid[path] = values
+    if prod(len(values) for values in grid.values()) > MOST_CASES:
+        faults.append(f"sweep: asks for more than {MOST_CASES:,} cases")
+        return {}
+    return grid
+
+
+def _set(data: dict[str, Any], path: str, value: Value, faults: list[str]) -> None:
+    """Put a value at a path, making tables that the file left to their defaults."""
+    keys = path.split(".")
+    if keys[0] not in TOP_LEVEL:
+        faults.append(f"{path}: unknown key{nearest(keys[0], TOP_LEVEL)}")
+        return
+    table = data
+    for depth, key in enumerate(keys[:-1]):
+        named = (depth == 1 and keys[0] in ("outcomes", "designs")) or (depth == 3 and keys[2] == "answers")
+        if named and isinstance(table, dict) and key not in table:
+            faults.append(f"{path}: the file has no {'.'.join(keys[: depth + 1])}{nearest(key, table)}")
+            return
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            faults.append(f"{path}: {'.'.join(keys[: depth + 1])} is not a table")
+            return
+    table[keys[-1]] = value
+
+
+def _cases(data: dict[str, Any], grid: Mapping[str, list[Value]]) -> tuple[list[Case], list[str]]:
+    """Every case that can be run, and the faults of those that cannot."""
+    cases: list[Case] = []
+    faults: dict[str, list[str]] = {}
+    combinations = list(product(*grid.values()))
+    for values in combinations:
+        settings = dict(zip(grid, values, strict=True))
+        own: list[str] = []
+        stated = copy.deepcopy(data)
+        for path, value in settings.items():
+            _set(stated, path, value, own)
+        scenario = _scenario(stated, own)
+        if scenario is not None and not own:
+            cases.append(Case(settings, scenario))
+        where = ", ".join(f"{path} = {value}" for path, value in settings.items())
+        for fault in dict.fromkeys(own):
+            faults.setdefault(fault, []).append(where)
+    return cases, [
+        fault if len(where) == len(combinations) else f"{fault} (in the sweep, where {where[0]})"
+        for fault, where in faults.items()
+    ]
+
+
+def _scenario(data: Mapping[str, Any], faults: list[str]) -> Scenario | None:
+    """The scenario that a file's tables state, or None and the reasons."""
+    world = validate(WorldSettings, data.get("world", {}), "world", faults)
+    outcomes = {
+        name: _outcome(table, f"outcomes.{name}", faults) for name, table in _tables(data, "outcomes", faults)
+    }
+    studies = {
+        name: _study(table, f"designs.{name}", faults) for name, table in _tables(data, "designs", faults)
+    }
+    run: dict[str, Any] = {}
+    for key, kind, allowed in (("seed", int, "a whole number"), ("alpha", float, "a number")):
+        if key in data:
+            run[key] = data[key]
+            if type(data[key]) is not kind:
+                faults.append(f"{key}: found {found(data[key])}; allowed: {allowed}")
+    window = data.get("window", [12, 24])
+    if not isinstance(window, list) or len(window) != 2 or any(type(month) is not int for month in window):
+        faults.append(f"window: found {found(window)}; allowed: two whole months, such as [12, 24]")
+    resolution = data.get("resolution", "auto")
+    if resolution not in ("auto", "cell", "unit"):
+        faults.append(f"resolution: found {found(resolution)}; allowed: 'auto', 'cell', 'unit'")
+    if faults or world is None:
+        return None
+    try:
+        return Scenario(world, outcomes, studies, window=tuple(window), resolution=resolution, **run)  # type: ignore[arg-type]
+    except ScenarioError as refused:
+        faults += refused.faults
+        return None
+
+
+def _tables(data: Mapping[str, Any], key: str, faults: list[str]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """The named tables below a key."""
+    tables = data.get(key, {})
+    if not isinstance(tables, dict):
+        faults.append(f"{key}: found {found(tables)}; allowed: tables, [{key}.NAME]")
+        return []
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            faults.append(f"{key}.{name}: found {found(table)}; allowed: a table, [{key}.{name}]")
+    return [(name, dict(table)) for name, table in tables.items() if isinstance(table, dict)]
+
+
+def _outcome(table: dict[str, Any], path: str, faults: list[str]) -> Outcome | None:
+    kind, source = table.get("kind"), table.get("source")
+    model = OUTCOMES.get((kind, source)) if isinstance(kind, str) and isinstance(source, str) else None
+    if model is None:
+        pairs = ", ".join(f'kind = "{k}" with source = "{s}"' for k, s in OUTCOMES)
+        faults.append(f"{path}: found kind {found(kind)}, source {found(source)}; allowed: {pairs}")
+        return None
+    outcome: Outcome | None = validate(model, table, path, faults)
+    return outcome
+
+
+def _study(table: dict[str, Any], path: str, faults: list[str]) -> Study | None:
+    answers = {
+        name: _answer(answer, f"{path}.answers.{name}", faults)
+        for name, answer in _tables({f"{path}.answers": table.pop("answers", {})}, f"{path}.answers", faults)
+    }
+    model = _member(DESIGNS, table.get("kind"), f"{path}.kind", faults)
+    design = model and validate(model, table, path, faults)
+    if design is None or None in answers.values():
+        return None
+    return Study(design, answers)  # type: ignore[arg-type]
+
+
+def _answer(table: dict[str, Any], path: str, faults: list[str]) -> Answer | None:
+    asked = {
+        field: table.pop(key)
+        for key, field in (("estimand", "rung"), ("average", "average"), ("weighted_by", "weights"))
+        if key in table
+    }
+    names = {"rung": "estimand", "weights": "weighted_by"}
+    estimand = validate(Estimand, asked, path, faults, names)
+    model = _member(ESTIMATORS, table.get("estimator"), f"{path}.estimator", faults)
+    estimator = model and validate(model, table, path, faults, extra=("estimand", "average", "weighted_by"))
+    return Answer(estimator, estimand) if estimator is not None and estimand is not None else None
+
+
+def _member(family: Mapping[str, type], name: object, path: str, faults: list[str]) -> Any:
+    """The settings model of a member of a family, by its name in the file."""
+    if isinstance(name, str) and name in family:
+        return family[name]
+    word = name if isinstance(name, str) else ""
+    said = "missing" if name is None else f"found {found(name)}"
+    faults.append(f"{path}: {said}{nearest(word, family)}")
+    return None

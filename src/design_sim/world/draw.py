@@ -1,0 +1,302 @@
+"""Draw the world: its authorities' quality, readiness, ratings and records, its workers' competence.
+
+Every array is drawn when it is first asked for, each from a stream of its own, so that a mechanism
+that nothing uses draws nothing, and the order of asking changes no number.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+from scipy import special
+
+from design_sim.arrays import Bools, Floats, Ints
+from design_sim.streams import Streams
+from design_sim.world.logit_normal import fidelity_scale, mean_over_workers
+from design_sim.world.outcomes import (
+    Outcome,
+    Record,
+    RecordedOutcome,
+    SurveyedOutcome,
+    denominators,
+    draw_record,
+)
+from design_sim.world.settings import Memory, Size, WorldSettings
+
+
+def children_of(size: Size, authorities: int) -> Floats:
+    """Children in each authority, smallest first: quantiles of the cut-off lognormal, (authority,).
+
+    The roster is the same in every replicate and for every seed; quantiles at (i - 1/2) / n give it the
+    stated shape without chance.
+    """
+    if size.log_sd == 0:
+        return np.full(authorities, float(np.clip(np.exp(size.log_mean), size.smallest, size.largest)))
+    low, high = special.ndtr((np.log([size.smallest, size.largest]) - size.log_mean) / size.log_sd)
+    at = low + (high - low) * (np.arange(authorities) + 0.5) / authorities
+    children: Floats = np.exp(size.log_mean + size.log_sd * special.ndtri(at))
+    return children
+
+
+def memory_root(memory: Memory, occasions: int) -> Floats:
+    """Root of the correlations between years: deviations = normals @ root, (normal, occasion).
+
+    Permanent part and AR(1): corr(k) = permanent + (1 - permanent) phi^k. A memory that is all permanent
+    needs one normal for all occasions.
+    """
+    if memory.permanent_share == 1:
+        return np.ones((1, 1))
+    lag = np.abs(np.subtract.outer(np.arange(occasions), np.arange(occasions)))
+    share = memory.permanent_share
+    correlation = share + (1 - share) * np.float64(memory.autocorrelation) ** lag
+    return np.ascontiguousarray(np.linalg.cholesky(correlation).T)
+
+
+class World:
+    """The state of every authority and worker in a block of replicates, without any framework.
+
+    Parameters
+    ----------
+    settings : WorldSettings
+        What a person stated.
+    outcomes : mapping of outcomes by name
+        The outcomes of the scenario.
+    n_replicates : int
+        Replicates in the block.
+    streams : Streams
+        The streams of the block.
+    """
+
+    def __init__(
+        self,
+        settings: WorldSettings,
+        outcomes: Mapping[str, Outcome],
+        n_replicates: int,
+        streams: Streams,
+    ) -> None:
+        self.settings = settings
+        self.outcomes = outcomes
+        self.n_replicates = n_replicates
+        self.streams = streams
+        self._records: dict[str, Record] = {}
+        self._deviations: dict[str, Floats] = {}
+        self._members: dict[tuple[str, str], tuple[int, Floats]] = {}
+
+    @property
+    def n_authorities(self) -> int:
+        """Number of authorities."""
+        return self.settings.authorities
+
+    @cached_property
+    def children(self) -> Floats:
+        """Children living in each authority, (authority,)."""
+        return children_of(self.settings.size, self.n_authorities)
+
+    @cached_property
+    def n_teams(self) -> Ints:
+        """Whole teams of each authority, at least one, (authority,)."""
+        workers = self.settings.workers
+        teams = self.children * workers.per_10000_children / 10_000 / workers.per_team
+        return np.maximum(teams.astype(np.int64), 1)
+
+    @cached_property
+    def quality(self) -> Floats:
+        """Organisational quality, mean 0 and SD 1, (replicate, authority, occasion)."""
+        return self._process("quality")
+
+    @cached_property
+    def deprivation(self) -> Floats:
+        """Deprivation, a covariate that everybody sees, mean 0 and SD 1, (replicate, authority)."""
+        return self._normal("deprivation")
+
+    @cached_property
+    def readiness(self) -> Floats:
+        """Readiness for the framework, mean 0 and SD 1, (replicate, authority)."""
+        at_start = self.settings.time.start
+        return self._mixed("readiness", self.settings.fidelity.quality_correlation, at_start)
+
+    @cached_property
+    def reputation(self) -> Floats:
+        """What people say of an authority's practice, mean 0 and SD 1, (replicate, authority)."""
+        correlation = self.settings.reputation_correlation
+        noise = self._normal("reputation")
+        reputation: Floats = correlation * self.readiness + np.sqrt(1 - correlation**2) * noise
+        return reputation
+
+    @cached_property
+    def rating(self) -> Ints:
+        """Last rating before the start, 0 inadequate to 3 outstanding, (replicate, authority)."""
+        rating = self.settings.rating
+        seen = self._mixed("rating", rating.quality_correlation, self._last_before)
+        good_or_better = rating.outstanding + rating.good
+        cuts = special.ndtri(
+            [1 - good_or_better - rating.requires_improvement, 1 - good_or_better, 1 - rating.outstanding]
+        )
+        return np.searchsorted(cuts, seen).astype(np.int64)
+
+    @cached_property
+    def adoption_order(self) -> Ints:
+        """The authorities from the most to the least likely to adopt, (replicate, authority)."""
+        adoption = self.settings.adoption
+        propensity = self._normal("adoption")
+        if adoption and adoption.quality_weight:
+            propensity = propensity + adoption.quality_weight * _at(self.quality, self._last_before)
+        if adoption and adoption.bad_year_weight:
+            propensity = propensity + adoption.bad_year_weight * self._bad_year(
+                str(adoption.bad_year_outcome)
+            )
+        order: Ints = np.argsort(-propensity, axis=1, kind="stable")
+        return order
+
+    @cached_property
+    def adopters(self) -> Ints:
+        """The authorities that would adopt unprompted, (replicate, adopter)."""
+        adoption = self.settings.adoption
+        return self.adoption_order[:, : adoption.authorities if adoption else 0]
+
+    @cached_property
+    def mature_fidelity(self) -> Floats:
+        """Mean fidelity over an authority's workers once mature, (replicate, authority).
+
+        Both axes 1 where it is the same everywhere. Read off a table of 4,001 places on the
+        readiness scale, whose error is below 1e-6.
+        """
+        fidelity = self.settings.fidelity
+        scale = fidelity_scale(fidelity.mean, fidelity.authority_sd, fidelity.worker_sd)
+        if scale is None or scale.authority == 0:
+            return np.full((1, 1), fidelity.mean)
+        places = np.linspace(-8.0, 8.0, 4_001)
+        table = mean_over_workers(scale.centre + scale.authority * places, scale.worker)
+        return np.interp(self.readiness, places, table)
+
+    @cached_property
+    def informal_fidelity(self) -> Floats:
+        """Fidelity of informal use outside a study, (replicate, authority).
+
+        0 where there is none, and both axes 1 where nobody uses the framework informally.
+        """
+        informal = self.settings.informal
+        if informal is None:
+            return np.zeros((1, 1))
+        uses = self._uniform("informal") < informal.share
+        return np.where(uses, informal.fidelity, 0.0)
+
+    def record(self, name: str) -> Record:
+        """What every authority has on record of an outcome, without any framework."""
+        if name not in self._records:
+            outcome = self.outcomes[name]
+            if isinstance(outcome, SurveyedOutcome):
+                raise ValueError(f"{name} is surveyed, not recorded")
+            time = self.settings.time
+            self._records[name] = draw_record(
+                outcome,
+                self.families_on_record(name),
+                self.deviation(name),
+                time.start,
+                time.occasions,
+                self.streams.rng("record_noise", name),
+            )
+        return self._records[name]
+
+    def families_on_record(self, name: str) -> Floats:
+        """Families in a recorded outcome's denominator each year, (authority,)."""
+        outcome: RecordedOutcome = self.outcomes[name]  # type: ignore[assignment]
+        return denominators(outcome, self.children)
+
+    def deviation(self, name: str) -> Floats:
+        """An outcome's authority deviation, mean 0 and SD 1, (replicate, authority, occasion).
+
+        Occasion axis 1 where authorities never change.
+        """
+        if name not in self._deviations:
+            correlation = self.outcomes[name].quality_correlation
+            own = self._process("record", name)
+            if correlation:
+                own = correlation * self.quality + np.sqrt(1 - correlation**2) * own
+            self._deviations[name] = own
+        return self._deviations[name]
+
+    def members(self, component: str, n: int, name: str = "") -> Floats:
+        """Standard normals of the first n teams or workers of every authority, (replicate, authority, n).
+
+        Drawn member by member, so that a study that asks for more of them moves no other's.
+        """
+        key = (component, name)
+        if key not in self._members or self._members[key][0] < n:
+            rng = self.streams.rng(component, name)
+            drawn = rng.standard_normal((n, self.n_replicates, self.n_authorities))
+            self._members[key] = (n, np.moveaxis(drawn, 0, 2))
+        return self._members[key][1][:, :, :n]
+
+    @property
+    def _last_before(self) -> int:
+        return max(self.settings.time.start - 1, 0)
+
+    def _bad_year(self, name: str) -> Floats:
+        """How bad an outcome's recorded last year before the start was, standardised."""
+        outcome = self.outcomes[name]
+        last = self.record(name).cells.mean[:, :, self._last_before]
+        centred = last - outcome.mean - outcome.trend * (self._last_before - self.settings.time.start)
+        worse = 1.0 if outcome.better == "lower" else -1.0
+        spread = outcome.authority_sd or float(centred.std()) or 1.0
+        bad_year: Floats = worse * centred / spread
+        return bad_year
+
+    def _mixed(self, component: str, correlation: float, occasion: int) -> Floats:
+        """Normals with a stated correlation with the quality of one occasion, (replicate, authority)."""
+        own = self._normal(component)
+        if correlation == 0:
+            return own
+        mixed: Floats = correlation * _at(self.quality, occasion) + np.sqrt(1 - correlation**2) * own
+        return mixed
+
+    def _normal(self, component: str) -> Floats:
+        return self.streams.rng(component).standard_normal((self.n_replicates, self.n_authorities))
+
+    def _uniform(self, component: str) -> Floats:
+        return self.streams.rng(component).random((self.n_replicates, self.n_authorities))
+
+    def _process(self, component: str, name: str = "") -> Floats:
+        """Deviations with the world's memory, (replicate, authority, occasion or 1)."""
+        root = memory_root(self.settings.quality, self.settings.time.occasions)
+        shape = (self.n_replicates, self.n_authorities, root.shape[0])
+        normals = self.streams.rng(component, name).standard_normal(shape)
+        if root.size == 1:
+            return normals
+        process: Floats = normals @ root
+        return process
+
+
+def _at(process: Floats, occasion: int) -> Floats:
+    """A process at one occasion, whether it changes or not."""
+    return process[:, :, min(occasion, process.shape[2] - 1)]
+
+
+def draw_world(
+    settings: WorldSettings, outcomes: Mapping[str, Outcome], n_replicates: int, streams: Streams
+) -> World:
+    """A block of worlds, each array of which is drawn when it is first asked for."""
+    return World(settings, outcomes, n_replicates, streams)
+
+
+def enrolled(values: Floats | Bools | Ints, unit: Ints) -> Floats:
+    """Values of the authorities that stand in a study's slots: (replicate, slot, ...).
+
+    Parameters
+    ----------
+    values : array, (replicate or 1, authority, ...)
+        Values by authority of the world.
+    unit : int array, (replicate, slot)
+        The authority in each slot.
+
+    Returns
+    -------
+    array, (replicate, slot, ...)
+        Both axes 1 where the values are the same for every authority and replicate.
+    """
+    if values.shape[:2] == (1, 1):
+        return np.asarray(values)
+    if values.shape[0] == 1:
+        return np.asarray(values[0][unit])
+    index = unit.reshape(*unit.shape, *(1,) * (values.ndim - 2))
+    return np.asarray(np.take_along_axis(values, index, axis=1))
