@@ -242,11 +242,11 @@ def _rmse(tally: Tally) -> tuple[float, float]:
 
 
 def _coverage(tally: Tally) -> tuple[float, float]:
-    return _share(tally.stated.mean_of("covered") * tally.stated.count, tally.stated.count)
+    return _share(tally.stated.count_of("covered"), tally.stated.count)
 
 
 def _rejections(tally: Tally) -> int:
-    return round(tally.stated.mean_of("rejected") * tally.stated.count) if tally.stated.count else 0
+    return int(tally.stated.count_of("rejected")) if tally.stated.count else 0
 
 
 def _power(tally: Tally) -> tuple[float, float]:
@@ -258,7 +258,7 @@ def _power_all(tally: Tally) -> tuple[float, float]:
 
 
 def _size(tally: Tally) -> tuple[float, float]:
-    return _share(tally.null.mean_of("rejected") * tally.null.count, tally.null.count)
+    return _share(tally.null.count_of("rejected"), tally.null.count)
 
 
 def _null_bias(tally: Tally) -> tuple[float, float]:
@@ -270,8 +270,8 @@ def _type_s(tally: Tally) -> tuple[float, float]:
     stated, truth = tally.stated, tally.stated.mean_of("truth")
     if not abs(truth) > 0:
         return nan, nan
-    wrong = stated.mean_of("rejected_below" if truth > 0 else "rejected_above")
-    return _share(wrong * stated.count, _rejections(tally))
+    wrong = stated.count_of("rejected_below" if truth > 0 else "rejected_above")
+    return _share(wrong, _rejections(tally))
 
 
 def _type_m(tally: Tally) -> tuple[float, float]:

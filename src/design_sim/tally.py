@@ -109,6 +109,10 @@ class Moments:
         """The mean of one number; nan without replicates."""
         return float(self.mean[self.names.index(name)]) if self.count else float("nan")
 
+    def count_of(self, name: str) -> float:
+        """How often a number that is 0 or 1 was 1; nan without replicates."""
+        return float(np.rint(self.mean_of(name) * self.count))
+
     def squares_of(self, name: str) -> float:
         """The sum of squared deviations of one number from its mean; nan without replicates."""
         which = self.names.index(name)

@@ -5,14 +5,14 @@ that nothing uses draws nothing, and the order of asking changes no number.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from scipy import special
 
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.streams import Streams
-from design_sim.world.logit_normal import fidelity_scale, mean_over_workers
+from design_sim.world.logit_normal import FidelityScale, fidelity_scale, mean_over_workers
 from design_sim.world.outcomes import (
     Outcome,
     Record,
@@ -36,6 +36,13 @@ def children_of(size: Size, authorities: int) -> Floats:
     at = low + (high - low) * (np.arange(authorities) + 0.5) / authorities
     children: Floats = np.exp(size.log_mean + size.log_sd * special.ndtri(at))
     return children
+
+
+@cache
+def _fidelity_table(scale: FidelityScale) -> tuple[Floats, Floats]:
+    """Mean fidelity of an authority's workers at 4,001 places of readiness."""
+    places = np.linspace(-8.0, 8.0, 4_001)
+    return places, mean_over_workers(scale.centre + scale.authority * places, scale.worker)
 
 
 def memory_root(memory: Memory, occasions: int) -> Floats:
@@ -165,9 +172,7 @@ class World:
         scale = fidelity_scale(fidelity.mean, fidelity.authority_sd, fidelity.worker_sd)
         if scale is None or scale.authority == 0:
             return np.full((1, 1), fidelity.mean)
-        places = np.linspace(-8.0, 8.0, 4_001)
-        table = mean_over_workers(scale.centre + scale.authority * places, scale.worker)
-        return np.interp(self.readiness, places, table)
+        return np.interp(self.readiness, *_fidelity_table(scale))
 
     @cached_property
     def informal_fidelity(self) -> Floats:
