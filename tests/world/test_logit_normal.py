@@ -32,7 +32,7 @@ def test_solved_scale_has_the_stated_mean_and_sd(mean: float, share: float) -> N
 
 def test_a_spread_that_no_distribution_has_is_refused_with_the_largest() -> None:
     """Nothing on 0 to 1 with mean .6 can have a standard deviation of .5."""
-    with pytest.raises(ValueError, match="below 0.4"):
+    with pytest.raises(ValueError, match=r"below 0\.4"):
         solve_logit_normal(0.6, 0.5)
 
 

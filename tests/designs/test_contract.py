@@ -1,0 +1,88 @@
+"""Every registered design keeps the contract: shapes, arms, determinism, nothing from outside."""
+
+import numpy as np
+import pytest
+
+from design_sim.allocation import NEVER, Allocation
+from design_sim.designs import DESIGNS, Design
+from design_sim.streams import Streams
+from design_sim.world.draw import World, draw_world
+from design_sim.world.outcomes import RecordedBinary
+from design_sim.world.settings import WorldSettings
+
+SETTINGS: dict[str, dict[str, object]] = {
+    "cluster_rct": {"authorities": 8, "baseline_years": 2},
+    "contrast": {"pilots": 2, "comparisons": 3},
+    "difference_in_differences": {"adopters": 4, "comparisons": 5},
+}
+WORLD = WorldSettings.model_validate({"authorities": 12, "adoption": {"authorities": 4}})
+OUTCOMES = {"rereferral": RecordedBinary(kind="binary", source="record", mean=0.2, effect=-0.03)}
+
+
+def world_of(block: int = 0, n: int = 64) -> World:
+    """A block of small worlds."""
+    return draw_world(WORLD, OUTCOMES, n, Streams(3, block))
+
+
+def allocated(design: Design, block: int = 0, n: int = 64) -> Allocation:
+    """A block of allocations."""
+    world = world_of(block, n)
+    return design.allocate(world, world.streams)
+
+
+@pytest.fixture(params=DESIGNS, ids=list(DESIGNS))
+def design(request: pytest.FixtureRequest) -> Design:
+    """Each registered design, with settings that fit a small world."""
+    made: Design = DESIGNS[request.param](outcome="rereferral", **SETTINGS[request.param])
+    return made
+
+
+def test_every_design_is_tried() -> None:
+    """A design without settings here would escape the contract."""
+    assert set(SETTINGS) == set(DESIGNS)
+
+
+def test_slots_hold_different_authorities_of_the_world(design: Design) -> None:
+    """An authority stands in one slot at most, and exists."""
+    unit = allocated(design).unit
+    assert ((unit >= 0) & (unit < 12)).all()
+    assert all(len(set(row)) == len(row) for row in unit)
+
+
+def test_treated_slots_come_first_and_both_arms_are_there(design: Design) -> None:
+    """Arms are tied to slots, so that what follows is planned once."""
+    allocation = allocated(design)
+    start = allocation.start
+    assert start.shape == (1, allocation.n_slots)
+    assert (np.diff(start[0]) >= 0).all()
+    assert start[0, 0] == WORLD.time.start
+    assert start[0, -1] == NEVER
+    assert allocation.law.n_treated == (start[0] < NEVER).sum()
+
+
+def test_allocation_is_the_same_whenever_it_is_asked_for(design: Design) -> None:
+    """The same streams give the same study, and the global generator is neither read nor moved."""
+    before = np.random.get_state()[1].copy()  # type: ignore[index,union-attr]  # noqa: NPY002
+    assert np.array_equal(allocated(design).unit, allocated(design).unit)
+    after = np.random.get_state()[1]  # type: ignore[index]  # noqa: NPY002
+    assert np.array_equal(before, after)
+
+
+def test_blocks_differ(design: Design) -> None:
+    """Another block is another set of studies."""
+    assert not np.array_equal(allocated(design, 0).unit, allocated(design, 1).unit)
+
+
+def test_follow_up_lies_after_the_start(design: Design) -> None:
+    """Occasions rise, and follow-up are those from the start on."""
+    occasions, follow_up = design.occasions(WORLD.time)
+    assert (np.diff(occasions) == 1).all() or occasions[-1] == WORLD.time.start + 1
+    assert np.array_equal(follow_up, occasions >= WORLD.time.start)
+    assert follow_up.any()
+
+
+def test_more_units_than_there_are_is_a_fault_before_any_draw(design: Design) -> None:
+    """An infeasible design is refused by name and number."""
+    tiny = WORLD.model_copy(update={"authorities": 3, "adoption": None})
+    assert any("3" in fault for fault in design.faults(tiny))
+    assert design.faults(WORLD) == []
