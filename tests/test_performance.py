@@ -163,7 +163,7 @@ def test_monte_carlo_errors_are_those_seen_in_repetition(
     )
     for k, name in enumerate(MEASURES):
         known = runs[~np.isnan(runs[:, k, 0]), k]
-        # A sound answer is called biased in 1 repetition of 370; failed analyses in no more.
+        # By chance a sound answer is called biased in about 1 repetition of 370.
         assert len(known) >= repetitions - 8, name
         values, errors = known.T
         if np.ptp(values) == 0:
@@ -171,8 +171,7 @@ def test_monte_carlo_errors_are_those_seen_in_repetition(
             continue
         kurtosis = stats.kurtosis(values, fisher=False)
         noise = np.sqrt((kurtosis - 1) / 4 + (errors.std() / errors.mean()) ** 2) / np.sqrt(repetitions)
-        # 5 % for the approximation of first order on 500 replicates, the quantile's slope above all.
-        assert abs(errors.mean() / values.std(ddof=1) - 1) < 4 * noise + 0.05, name
+        assert abs(errors.mean() / values.std(ddof=1) - 1) < 4 * noise, name
 
 
 def test_size_adjusted_power_is_that_of_the_right_test() -> None:
@@ -194,11 +193,14 @@ def test_size_adjusted_power_is_that_of_the_right_test() -> None:
 
 
 def test_size_adjusted_power_of_continuous_p_is_that_of_the_raw_p_values() -> None:
-    """The grid of critical values must be too fine to show: a tenth of a Monte Carlo error at most."""
-    for seed in range(10):
-        stated, null, truth = draw_block(np.random.default_rng(seed), 2000, 0.5, understated=1.4)
+    """The grid of critical values must be too fine to show: it adds 3 % to the variance at the most."""
+    apart = []
+    for seed in range(40):
+        stated, null, truth = draw_block(np.random.default_rng(seed), 1000, 0.5, understated=1.4)
         value, mcse = measured(Tally.of(stated, null, truth, ALPHA))["size_adjusted_power"]
-        assert abs(value - interpolate_power(stated.p_value, null.p_value, ALPHA)) < 0.1 * mcse
+        apart.append((value - interpolate_power(stated.p_value, null.p_value, ALPHA)) / mcse)
+    assert np.nanmean(np.square(apart)) < 0.03
+    assert abs(np.nanmean(apart)) < 0.1
 
 
 @pytest.mark.parametrize("orders", [20, 24, 50, 252])
@@ -207,8 +209,7 @@ def test_size_adjusted_power_of_few_p_values_is_exact(orders: int) -> None:
     stated, null, truth = draw_rank_block(np.random.default_rng(orders), 1000, orders)
     value, mcse = measured(Tally.of(stated, null, truth, ALPHA))["size_adjusted_power"]
     assert mcse > 0
-    grid = 1e-12 if orders <= 50 else 0.1 * mcse
-    assert abs(value - interpolate_power(stated.p_value, null.p_value, ALPHA)) < grid
+    assert abs(value - interpolate_power(stated.p_value, null.p_value, ALPHA)) < 1e-12
 
 
 def test_an_exact_test_keeps_its_power_when_adjusted() -> None:
@@ -307,7 +308,7 @@ def test_a_size_of_one_and_a_half_alpha_still_holds(size_count: int, kind: str) 
     assert headline(Tally.of(estimates, estimates, np.ones(1), ALPHA)).kind == kind
 
 
-def test_errors_without_first_replicates_or_spread_are_unknown() -> None:
+def test_one_replicate_or_no_spread_leaves_errors_unknown() -> None:
     """One replicate tells no spread, and one value no ratio to it: nan, not a warning."""
     one = measured(Tally.of(*draw_block(np.random.default_rng(1), 1), ALPHA))
     assert np.isfinite(one["bias"][0])
@@ -317,8 +318,7 @@ def test_errors_without_first_replicates_or_spread_are_unknown() -> None:
     found = measured(Tally.of(alike, alike, np.full(50, 0.2), ALPHA))
     assert found["bias"] == found["power"] == (0.0, 0.0)
     assert found["empirical_se"][0] == found["rmse"][0] == 0
-    unknown = ["model_se_error", "type_s", "type_m"]
-    assert np.isnan([found[name] for name in unknown]).all()
+    assert np.isnan([found[name] for name in ("model_se_error", "type_s", "type_m")]).all()
 
 
 def test_failures_throughout_are_told_and_nothing_else_is() -> None:

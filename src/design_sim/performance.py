@@ -301,7 +301,8 @@ def _size_adjusted_power(tally: Tally) -> tuple[float, float]:
     The quantile is itself estimated. With power p, the slope s of power against size there, and R
     replicates, Var = p (1 - p) / R + s^2 alpha (1 - alpha) / R - 2 s (j - p alpha) / R, where j is the
     rate at which both reject: the twins share their draws. (Without failures; with them, each term
-    has the replicates that it rests on.)
+    has the replicates that it rests on.) Where the null twin rejects only a handful of times, or p-values
+    are few, the slope is known badly and the error tends to come out too large.
     """
     power_at, both_at, (n, null_n, both_n) = _rates_by_size(tally)
     alpha = tally.alpha
