@@ -86,7 +86,9 @@ def describe(
         ("lt", "is not below {}"),
     ):
         if bound in limits:
-            return f"{where}: {found(value)} {words.format(limits[bound])}"
+            limit = limits[bound]
+            shown = f"{limit:g}" if isinstance(limit, float) else limit
+            return f"{where}: {found(value)} {words.format(shown)}"
     allowed = _ALLOWED.get(kind, error["msg"])
     return f"{where}: found {found(value)}; allowed: {allowed}"
 

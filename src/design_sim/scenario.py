@@ -8,7 +8,7 @@ from design_sim.designs import Design
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand
 from design_sim.estimators import Estimator
-from design_sim.faults import nearest
+from design_sim.faults import found, nearest
 from design_sim.measurement import COVARIATES
 from design_sim.world.delivery import Resolution
 from design_sim.world.outcomes import Outcome, RecordedBinary, SurveyedOutcome
@@ -68,7 +68,9 @@ class Scenario:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        faults = list(_faults(self))
+        faults = scenario_faults(
+            self.world, self.outcomes, self.studies, self.seed, self.alpha, self.window, self.resolution
+        )
         if faults:
             raise ScenarioError(faults)
 
@@ -85,37 +87,51 @@ class Scenario:
         return "unit" if families else "cell"
 
 
-def _faults(scenario: Scenario) -> Iterator[str]:
-    yield from _run_faults(scenario)
-    yield from _world_faults(scenario)
-    for name, study in scenario.studies.items():
-        yield from _design_faults(scenario, f"designs.{name}", study)
+def scenario_faults(
+    world: WorldSettings,
+    outcomes: Mapping[str, Outcome | None],
+    studies: Mapping[str, Study | None],
+    seed: int,
+    alpha: float,
+    window: tuple[int, int],
+    resolution: str,
+) -> list[str]:
+    """What does not fit together in a scenario, a line for each fault.
+
+    An outcome or a study that is None is there but has faults of its own; nothing is said of it here.
+    """
+    sound = {name: study for name, study in studies.items() if study is not None}
+    faults = [*_run_faults(world, seed, alpha, window), *_world_faults(world, outcomes)]
+    if not studies:
+        faults.append("designs: none given; at least one design is needed")
+    if len(sound) == len(studies):
+        faults += _unused_faults(world, outcomes, sound)
+    for name, study in sound.items():
+        path = f"designs.{name}"
+        faults += _design_faults(world, outcomes, path, study)
         for answer_name, answer in study.answers.items():
-            yield from _answer_faults(scenario, f"designs.{name}.answers.{answer_name}", study, answer)
+            faults += _answer_faults(world, f"{path}.answers.{answer_name}", study, answer, resolution)
+    return faults
 
 
-def _run_faults(scenario: Scenario) -> Iterator[str]:
-    if not 0 <= scenario.seed < 2**63:
-        yield f"seed: {scenario.seed} is not within 0 to 2^63 - 1"
-    if not 0 < scenario.alpha < 1:
-        yield f"alpha: {scenario.alpha} is not strictly between 0 and 1"
-    start, end = scenario.window
-    last = 12 * scenario.world.time.years_after
+def _run_faults(world: WorldSettings, seed: int, alpha: float, window: tuple[int, int]) -> Iterator[str]:
+    if not 0 <= seed < 2**63:
+        yield f"seed: {found(seed)} is not within 0 to 2^63 - 1"
+    if not 0 < alpha < 1:
+        yield f"alpha: {alpha} is not strictly between 0 and 1"
+    start, end = window
+    last = 12 * world.time.years_after
     if start % 12 or end % 12 or not 0 <= start < end <= last:
         yield (
             f"window: found [{start}, {end}]; allowed: two rising multiples of 12 months within 0 to {last}, "
             "12 x world.time.years_after"
         )
-    if not scenario.studies:
-        yield "designs: none given; at least one design is needed"
 
 
-def _world_faults(scenario: Scenario) -> Iterator[str]:
-    adoption, time = scenario.world.adoption, scenario.world.time
-    used = {study.design.outcome for study in scenario.studies.values()}
+def _world_faults(world: WorldSettings, outcomes: Mapping[str, Outcome | None]) -> Iterator[str]:
+    adoption, time = world.adoption, world.time
     if adoption and adoption.bad_year_outcome:
-        used.add(adoption.bad_year_outcome)
-        recorded = {name for name, what in scenario.outcomes.items() if not isinstance(what, SurveyedOutcome)}
+        recorded = {name for name, what in outcomes.items() if not isinstance(what, SurveyedOutcome)}
         if adoption.bad_year_outcome not in recorded:
             yield (
                 f"world.adoption.bad_year_outcome: {adoption.bad_year_outcome!r} is not a recorded outcome"
@@ -123,9 +139,7 @@ def _world_faults(scenario: Scenario) -> Iterator[str]:
             )
         if time.years_before == 0:
             yield "world.adoption.bad_year_weight: needs world.time.years_before of at least 1"
-    for name, outcome in scenario.outcomes.items():
-        if name not in used:
-            yield f"outcomes.{name}: no design uses it; remove it, or name it in a design's `outcome`"
+    for name, outcome in outcomes.items():
         if isinstance(outcome, RecordedBinary):
             for year in (-time.years_before, time.years_after - 1):
                 try:
@@ -134,31 +148,43 @@ def _world_faults(scenario: Scenario) -> Iterator[str]:
                     yield f"outcomes.{name}.trend: in year {year} from the start, {reason}"
 
 
-def _design_faults(scenario: Scenario, path: str, study: Study) -> Iterator[str]:
+def _unused_faults(
+    world: WorldSettings, outcomes: Mapping[str, Outcome | None], studies: Mapping[str, Study]
+) -> Iterator[str]:
+    used = {study.design.outcome for study in studies.values()}
+    if world.adoption:
+        used.add(str(world.adoption.bad_year_outcome))
+    for name in outcomes:
+        if name not in used:
+            yield f"outcomes.{name}: no design uses it; remove it, or name it in a design's `outcome`"
+
+
+def _design_faults(
+    world: WorldSettings, outcomes: Mapping[str, Outcome | None], path: str, study: Study
+) -> Iterator[str]:
     design = study.design
     if not study.answers:
         yield f"{path}.answers: none given; at least one answer is needed"
-    outcome = scenario.outcomes.get(design.outcome)
-    if outcome is None:
-        yield (
-            f"{path}.outcome: {design.outcome!r} is not one of the outcomes"
-            f"{nearest(design.outcome, scenario.outcomes)}"
-        )
-    elif isinstance(outcome, SurveyedOutcome):
+    if design.outcome not in outcomes:
+        yield f"{path}.outcome: {design.outcome!r} is not an outcome{nearest(design.outcome, outcomes)}"
+    outcome = outcomes.get(design.outcome)
+    if isinstance(outcome, SurveyedOutcome):
         if design.sample is None:
             yield f"{path}.sample: missing; outcome {design.outcome!r} is surveyed and needs a sample"
-        elif design.sample.workers > scenario.world.workers.per_team:
+        elif design.sample.workers > world.workers.per_team:
             yield (
                 f"{path}.sample.workers: {design.sample.workers} is above world.workers.per_team, "
-                f"{scenario.world.workers.per_team}"
+                f"{world.workers.per_team}"
             )
-    elif design.sample is not None:
+    elif outcome is not None and design.sample is not None:
         yield f"{path}.sample: has no effect, since outcome {design.outcome!r} is recorded for everyone"
-    yield from (f"{path}.{fault}" for fault in design.faults(scenario.world))
+    yield from (f"{path}.{fault}" for fault in design.faults(world))
 
 
-def _answer_faults(scenario: Scenario, path: str, study: Study, answer: Answer) -> Iterator[str]:
-    _, follow_up = study.design.occasions(scenario.world.time)
+def _answer_faults(
+    world: WorldSettings, path: str, study: Study, answer: Answer, resolution: str
+) -> Iterator[str]:
+    _, follow_up = study.design.occasions(world.time)
     estimator = answer.estimator
     for name in estimator.covariates:
         if name not in COVARIATES:
@@ -168,7 +194,7 @@ def _answer_faults(scenario: Scenario, path: str, study: Study, answer: Answer) 
             f"{path}: needs the outcome before the start, and the design observes none "
             "(baseline_years or years_before)"
         )
-    if answer.estimand.average == "adopters" and scenario.world.adoption is None:
+    if answer.estimand.average == "adopters" and world.adoption is None:
         yield f"{path}.average: 'adopters' needs the table world.adoption, which says who would adopt"
-    if scenario.resolution == "cell" and estimator.needs == "families":
+    if resolution == "cell" and estimator.needs == "families":
         yield f"{path}.estimator: needs single families, which resolution cell does not draw"

@@ -12,14 +12,14 @@ from importlib import resources
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from design_sim.designs import DESIGNS
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand
 from design_sim.estimators import ESTIMATORS
 from design_sim.faults import found, nearest, validate
-from design_sim.scenario import Answer, Scenario, Study
+from design_sim.scenario import Answer, Scenario, Study, scenario_faults
 from design_sim.world.outcomes import OUTCOMES, Outcome
 from design_sim.world.settings import WorldSettings
 
@@ -192,26 +192,33 @@ def _set(data: dict[str, Any], path: str, value: Value, faults: list[str]) -> No
 
 
 def _cases(data: dict[str, Any], grid: Mapping[str, list[Value]]) -> tuple[list[Case], list[str]]:
-    """Every case that can be run, and the faults of those that cannot."""
+    """Every case that can be run, and the faults of those that cannot.
+
+    A fault that the file has without its sweep is told once, another with the first case that has it.
+    """
     cases: list[Case] = []
-    faults: dict[str, list[str]] = {}
-    combinations = list(product(*grid.values()))
-    for values in combinations:
+    _, at_large = _case(data, {})
+    faults: dict[str, str] = {}
+    for values in product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
-        own: list[str] = []
-        stated = copy.deepcopy(data)
-        for path, value in settings.items():
-            _set(stated, path, value, own)
-        scenario = _scenario(stated, own)
-        if scenario is not None and not own:
+        scenario, own = _case(data, settings)
+        if scenario is not None:
             cases.append(Case(settings, scenario))
         where = ", ".join(f"{path} = {value}" for path, value in settings.items())
-        for fault in dict.fromkeys(own):
-            faults.setdefault(fault, []).append(where)
-    return cases, [
-        fault if len(where) == len(combinations) else f"{fault} (in the sweep, where {where[0]})"
-        for fault, where in faults.items()
-    ]
+        for fault in own:
+            told = fault if fault in at_large or not where else f"{fault} (in the sweep, where {where})"
+            faults.setdefault(fault, told)
+    return cases, list(faults.values())
+
+
+def _case(data: dict[str, Any], settings: Mapping[str, Value]) -> tuple[Scenario | None, list[str]]:
+    """The scenario of one combination of the varied settings, or None and the reasons."""
+    faults: list[str] = []
+    stated = copy.deepcopy(data)
+    for path, value in settings.items():
+        _set(stated, path, value, faults)
+    scenario = _scenario(stated, faults)
+    return (None if faults else scenario), faults
 
 
 def _scenario(data: Mapping[str, Any], faults: list[str]) -> Scenario | None:
@@ -223,25 +230,34 @@ def _scenario(data: Mapping[str, Any], faults: list[str]) -> Scenario | None:
     studies = {
         name: _study(table, f"designs.{name}", faults) for name, table in _tables(data, "designs", faults)
     }
-    run: dict[str, Any] = {}
-    for key, kind, allowed in (("seed", int, "a whole number"), ("alpha", float, "a number")):
-        if key in data:
-            run[key] = data[key]
-            if type(data[key]) is not kind:
-                faults.append(f"{key}: found {found(data[key])}; allowed: {allowed}")
+    run = _run_settings(data, faults)
+    if world is None or run is None:
+        return None
+    faults += scenario_faults(world, outcomes, studies, *run)
+    if faults:
+        return None
+    return Scenario(world, outcomes, studies, *run)  # type: ignore[arg-type]
+
+
+def _run_settings(
+    data: Mapping[str, Any], faults: list[str]
+) -> tuple[int, float, tuple[int, int], Literal["auto", "cell", "unit"]] | None:
+    """Seed, alpha, window and resolution, or None and the reasons."""
+    before = len(faults)
+    seed, alpha = data.get("seed", 1), data.get("alpha", 0.05)
+    if type(seed) is not int:
+        faults.append(f"seed: found {found(seed)}; allowed: a whole number")
+    if type(alpha) is not float:
+        faults.append(f"alpha: found {found(alpha)}; allowed: a number strictly between 0 and 1")
     window = data.get("window", [12, 24])
     if not isinstance(window, list) or len(window) != 2 or any(type(month) is not int for month in window):
         faults.append(f"window: found {found(window)}; allowed: two whole months, such as [12, 24]")
     resolution = data.get("resolution", "auto")
     if resolution not in ("auto", "cell", "unit"):
         faults.append(f"resolution: found {found(resolution)}; allowed: 'auto', 'cell', 'unit'")
-    if faults or world is None:
+    if len(faults) > before:
         return None
-    try:
-        return Scenario(world, outcomes, studies, window=tuple(window), resolution=resolution, **run)  # type: ignore[arg-type]
-    except ScenarioError as refused:
-        faults += refused.faults
-        return None
+    return seed, alpha, (window[0], window[1]), resolution
 
 
 def _tables(data: Mapping[str, Any], key: str, faults: list[str]) -> Iterable[tuple[str, dict[str, Any]]]:
