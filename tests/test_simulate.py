@@ -98,7 +98,7 @@ def test_block_size_comes_from_the_world_alone() -> None:
     """Neither designs, nor replicates, nor the machine may move it."""
     sizes = [block_size(WorldSettings(authorities=n)) for n in (2, 20, 151, 2_000)]
     assert sizes == sorted(sizes, reverse=True)
-    assert all(16 <= size <= 1_024 and size & (size - 1) == 0 for size in sizes)
+    assert all(16 <= size <= 4_096 and size & (size - 1) == 0 for size in sizes)
 
 
 @pytest.mark.parametrize("family_variance", [0.4, 0.75])

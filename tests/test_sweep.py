@@ -57,7 +57,7 @@ def faults_of(text: str, **changes: object) -> list[str]:
         ('"binary"', '"binry"', "outcomes.rereferral: found kind 'binry', source 'record'; allowed: kind ="),
         ("effect = -0.03", "", "outcomes.rereferral.effect: missing"),
         ("-0.03", "-0.3", "outcomes.rereferral: a mean of 0.209 moved by -0.3 would leave 0 to 1"),
-        ("-0.03", '-0.08\neffect_scale = "probability"', "outcomes.rereferral: an effect of -0.08 on the"),
+        ("-0.03", '-0.15\neffect_scale = "probability"', "outcomes.rereferral: an effect of -0.15 on the"),
         ('"cluster_rct"', '"cluster_rtc"', "designs.trial.kind: found 'cluster_rtc'; did you mean"),
         (
             'outcome = "rereferral"',
@@ -182,9 +182,7 @@ def test_every_preset_loads(name: str) -> None:
     assert load(name).cases
 
 
-@pytest.mark.parametrize(
-    "path", Path(__file__).parents[1].glob("experiments/*.toml"), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_loads_and_states_its_aim(path: Path) -> None:
     """The first line says what the file is for."""
     assert path.read_text().startswith("# ")

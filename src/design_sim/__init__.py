@@ -1,1 +1,61 @@
-"""Plan an evaluation by simulation."""
+"""Plan an evaluation by simulation: trials, contrast studies and quasi-experiments on the same authorities.
+
+>>> import design_sim
+>>> sweep = design_sim.load("sofs-small-20v20")
+>>> results = design_sim.run(sweep, replicates=100)
+>>> results.performance.query("measure == 'power'").shape
+(4, 13)
+
+A public name is imported when it is first used, so that the command line answers at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from design_sim.errors import DesignSimError, InfeasibleDesignError, ScenarioError
+    from design_sim.estimands import Estimand
+    from design_sim.results import Results, run
+    from design_sim.scenario import Answer, Scenario, Study
+    from design_sim.sweep import Sweep, load, parse, presets
+
+_HOMES = {
+    "Answer": "scenario",
+    "DesignSimError": "errors",
+    "Estimand": "estimands",
+    "InfeasibleDesignError": "errors",
+    "Results": "results",
+    "Scenario": "scenario",
+    "ScenarioError": "errors",
+    "Study": "scenario",
+    "Sweep": "sweep",
+    "load": "sweep",
+    "parse": "sweep",
+    "presets": "sweep",
+    "run": "results",
+}
+
+__all__ = [
+    "Answer",
+    "DesignSimError",
+    "Estimand",
+    "InfeasibleDesignError",
+    "Results",
+    "Scenario",
+    "ScenarioError",
+    "Study",
+    "Sweep",
+    "load",
+    "parse",
+    "presets",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

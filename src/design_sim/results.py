@@ -1,7 +1,7 @@
 """Results: what a run found, as tables, and as the sentence that reads them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from design_sim.sweep import Case, Sweep
 from design_sim.tally import Tally
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
@@ -98,6 +99,26 @@ class Results:
             ]
         )
 
+    def figure(self, name: str) -> "Figure":
+        """One of the run's figures: power_and_size, bias, fidelity or allocations.
+
+        Raises
+        ------
+        ValueError
+            If there is no figure of that name.
+        """
+        from design_sim import figures
+
+        drawn = {
+            "power_and_size": lambda: figures.power_and_size(self),
+            "bias": lambda: figures.bias(self),
+            "fidelity": lambda: figures.fidelity(self.sweep),
+            "allocations": lambda: figures.allocations(self.sweep),
+        }
+        if name not in drawn:
+            raise ValueError(f"{name!r} is not a figure; there are {', '.join(drawn)}")
+        return drawn[name]()
+
 
 def run(
     sweep: Sweep, replicates: int | None = None, jobs: int = 1, progress: Progress | None = None
@@ -115,8 +136,6 @@ def run(
     progress : callable, optional
         Called with (blocks done, blocks in all).
     """
-    from dataclasses import replace
-
     sweep = sweep if replicates is None else replace(sweep, replicates=replicates)
     tallies = simulate([case.scenario for case in sweep.cases], sweep.replicates, jobs, progress)
     return Results(sweep, tallies)
