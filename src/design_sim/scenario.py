@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from design_sim.designs import Design
 from design_sim.errors import ScenarioError
@@ -15,8 +15,7 @@ from design_sim.world.outcomes import Outcome, RecordedBinary, SurveyedOutcome
 from design_sim.world.settings import WorldSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An estimator together with the estimand that it is judged against; always a pair."""
 
     estimator: Estimator

@@ -6,7 +6,7 @@ estimand that it is judged by. Blocks are independent and merged in order, so th
 many processes there are or how many replicates are asked for.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 
+from design_sim.allocation import Allocation
 from design_sim.arrays import Floats
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
@@ -103,10 +104,10 @@ def run_block(scenario: Scenario, block: int, kept: int) -> Tallies:
     }
 
 
-def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> Mapping[str, Tally]:
-    """Run one study on a block of worlds: a tally for each answer."""
-    design, streams = study.design, world.streams
-    allocation = design.allocate(world, streams)
+def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocation, Panel, Panel]:
+    """Allocate, deliver and observe one study: its allocation, its panel, and that of its null twin."""
+    design = study.design
+    allocation = design.allocate(world, world.streams)
     occasions, follow_up = design.occasions(scenario.world.time)
     estimators = [answer.estimator for answer in study.answers.values()]
     delivery = deliver(
@@ -123,16 +124,20 @@ def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> Mapp
         observe(world, allocation, delivery, outcome, follow_up, covariates, scenario.alpha)
         for outcome in (delivery.stated, delivery.null)
     )
+    return allocation, stated, null
+
+
+def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:
+    """Run one study on a block of worlds: a tally for each answer."""
+    allocation, stated, null = carry_out(scenario, study, world)
     estimates: dict[Estimator, tuple[Estimates, Estimates]] = {}
     tallies = {}
-    for name, answer in study.answers.items():
-        if answer.estimator not in estimates:
-            estimates[answer.estimator] = (
-                analyse(answer.estimator, stated, streams, kept),
-                analyse(answer.estimator, null, streams, kept),
-            )
-        truth = true_value(answer.estimand, world, allocation, design.outcome, scenario.window_years)
-        tallies[name] = Tally.of(*estimates[answer.estimator], _first(truth, kept), scenario.alpha)
+    for name, (estimator, estimand) in study.answers.items():
+        if estimator not in estimates:
+            twins = (analyse(estimator, panel, world.streams, kept) for panel in (stated, null))
+            estimates[estimator] = next(twins), next(twins)
+        truth = true_value(estimand, world, allocation, study.design.outcome, scenario.window_years)
+        tallies[name] = Tally.of(*estimates[estimator], _first(truth, kept), scenario.alpha)
     return tallies
 
 
