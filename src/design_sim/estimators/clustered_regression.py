@@ -1,0 +1,333 @@
+"""Clustered regression: least squares on families, with a variance that knows of authorities.
+
+The standard analysis of a cluster-randomised trial in economics and social policy. The outcome after the
+start is regressed on the assigned arm and covariates; families of an authority may be alike. CR2 with
+Satterthwaite degrees of freedom is the choice where authorities are few; CR0, CR1 and CR1S reject too
+often there, and `naive`, which takes families as independent, always does. The estimate is biased where
+who is treated is not random, given the covariates. It targets the average family, or with
+`weights = "authority"` the average authority.
+
+Decision: with `weights = "authority"` a family has weight 1 over the families of its authority, and the
+working model of CR2 gives families variances inverse to their weights. The answer is then the same
+whether an authority comes as one row or as many, and without covariates it is least squares on authority
+means. N in the factor of CR1S counts families under either weighting.
+
+Source: Bell and McCaffrey (2002), Survey Methodology 28, 169-181; Cameron and Miller (2015), Journal of
+Human Resources 50, 317-372; Imbens and Kolesar (2016), Review of Economics and Statistics 98, 701-712.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.random import Generator
+from pydantic import Field, model_validator
+
+from design_sim.arrays import Batch, Bools, Floats, Ints
+from design_sim.cells import Cells
+from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
+from design_sim.numerics.cluster_variance import (
+    ClusterRobust,
+    DegreesOfFreedom,
+    WorkingMoments,
+    default_df,
+    plan_contrast,
+    plan_two_arms,
+    small_sample_factor,
+)
+from design_sim.numerics.least_squares import cluster_grams, cluster_moments, solve_normal, standardise
+from design_sim.panel import Panel
+from design_sim.roster import Roster
+from design_sim.stated import Stated
+
+Variance = Literal["naive", "CR0", "CR1", "CR1S", "CR2", "CR3"]
+Weights = Literal["family", "authority"]
+
+_TREATED = 1
+"""The column of the treatment, after the intercept."""
+_ROUNDING = 1e-13
+"""A standard error below this share of the outcome's level is rounding."""
+
+
+class ClusteredRegression(Stated):
+    """Least squares of the outcome after the start on arm and covariates, clustered by authority."""
+
+    estimator: Literal["clustered_regression"] = "clustered_regression"
+    variance: Variance = "CR2"
+    """The standard error: of independent families, or robust to clustering in one of five ways."""
+    df: DegreesOfFreedom | None = None
+    """Degrees of freedom; where not stated, satterthwaite for CR2 and CR3, clusters (G - 1) for CR0, CR1
+    and CR1S. `naive` has its own, N - k."""
+    weights: Weights = "family"
+    """Whether every family or every authority counts alike."""
+    covariates: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Names of covariates of the panel to adjust for."""
+
+    needs_before: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.variance == "naive" and self.df is not None:
+            raise ValueError("df has no effect with variance = 'naive', whose df are N - k")
+        if len(set(self.covariates)) < len(self.covariates):
+            raise ValueError("a covariate is named twice")
+        return self
+
+    @property
+    def needs(self) -> Needs:
+        """What of a cell it reads: the sum of squares only for the naive standard error."""
+        return "cells" if self.variance == "naive" else "means"
+
+    def estimate(self, panel: Panel, rng: Generator) -> Estimates:
+        """Analyse every replicate of a panel; draws nothing.
+
+        Raises
+        ------
+        ValueError
+            If an arm is not constant over the follow-up, a covariate is not in the panel, or the naive
+            standard error is asked of cells without their sum of squares.
+        """
+        cells = panel.cells if self.variance == "naive" else Cells(panel.cells.n, panel.cells.mean)
+        cells = cells.over(panel.follow_up)
+        treated = follow_up_arm(panel)
+        if self.covariates:
+            values = [_covariate(panel, name) for name in self.covariates]
+            return adjusted_regression(self, panel.roster, cells, treated, values, panel.alpha)
+        first = np.searchsorted(panel.roster.authority, np.arange(panel.n_authorities))
+        clusters = cells.pool(panel.roster, "authority")
+        return compare_arms(self, clusters, treated[:, first], panel.alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit(Batch):
+    """A fitted least squares effect, before its standard error.
+
+    Parameters
+    ----------
+    effect : float array, (replicate,)
+        The coefficient of the treatment.
+    level : float array, (replicate,)
+        Weighted sum of squared outcomes of a cluster, averaged: the scale of rounding errors.
+    n, n_clusters, rank : float arrays, (replicate,)
+        Observations, clusters that hold any, and coefficients.
+    status : int array, (replicate,)
+        A `Status`; known so far.
+    """
+
+    effect: Annotated[Floats, "replicate"]
+    level: Annotated[Floats, "replicate"]
+    n: Annotated[Floats, "replicate"]
+    n_clusters: Annotated[Floats, "replicate"]
+    rank: Annotated[Floats, "replicate"]
+    status: Annotated[Ints, "replicate"]
+
+    def robust(
+        self,
+        squares: Floats,
+        moments: WorkingMoments,
+        kind: ClusterRobust,
+        rule: DegreesOfFreedom | None,
+        alpha: float,
+    ) -> Estimates:
+        """Test and interval from the sum of squared scores of the clusters."""
+        factor = small_sample_factor(kind, self.n_clusters, self.n, self.rank)
+        df = moments.df(rule or default_df(kind), self.n_clusters)
+        void = (self.status == Status.OK) & moments.void
+        status = np.where(void, Status.TOO_FEW_CLUSTERS, self.status)
+        return self._tested(factor * squares, moments.size, df, status, alpha)
+
+    def naive(self, squares: Floats, inverse: Floats, alpha: float) -> Estimates:
+        """Test and interval from the residual sum of squares, observations being independent."""
+        df = self.n - self.rank
+        with np.errstate(divide="ignore", invalid="ignore"):
+            variance = squares / df * inverse
+        status = np.where((self.status == Status.OK) & ~(df > 0), Status.TOO_FEW_CLUSTERS, self.status)
+        return self._tested(variance, inverse, df, status, alpha)
+
+    def _tested(self, variance: Floats, size: Floats, df: Floats, status: Ints, alpha: float) -> Estimates:
+        with np.errstate(invalid="ignore"):
+            varies = variance > _ROUNDING**2 * self.level * size
+            std_error = np.where(varies, np.sqrt(variance), 0.0)
+        status = np.broadcast_to(status, self.effect.shape).astype(np.int64)
+        return t_estimates(self.effect, std_error, df, alpha, status)
+
+
+def compare_arms(model: ClusteredRegression, cells: Cells, treated: Bools, alpha: float) -> Estimates:
+    """Difference between arms, from one cell for each cluster, in closed form.
+
+    Parameters
+    ----------
+    model : ClusteredRegression
+        Its variance, degrees of freedom and weights; its covariates are not looked at.
+    cells : Cells, (replicate, cluster, 1)
+        The outcome of each cluster; one with n = 0 does not count.
+    treated : bool array, (replicate, cluster)
+        The clusters' arms; replicate axis 1 where they are fixed.
+    alpha : float
+        Two-sided level of the interval.
+
+    Returns
+    -------
+    Estimates
+        `TOO_FEW_CLUSTERS` where an arm is empty, where there are two clusters in all, and with CR2 and
+        CR3 where an arm has one.
+    """
+    n, mean = cells.n[:, :, 0], cells.mean[:, :, 0]
+    seen = n > 0
+    if not seen.all():
+        mean = np.where(seen, mean, 0.0)
+    weights = n if model.weights == "family" else seen.astype(float)
+    arms = (np.where(treated, weights, 0.0), np.where(treated, 0.0, weights))
+    totals = tuple(arm.sum(axis=1) for arm in arms)
+    filled = (totals[0] > 0) & (totals[1] > 0)
+    totals = tuple(np.where(total > 0, total, 1.0) for total in totals)
+    shares = [arm / total[:, np.newaxis] for arm, total in zip(arms, totals, strict=True)]
+    centres = [np.einsum("rg,rg->r", mean, share) for share in shares]
+    residual = mean - np.where(treated, centres[0][:, np.newaxis], centres[1][:, np.newaxis])
+    n_clusters = seen.sum(axis=1).astype(float)
+    fit = Fit(
+        effect=centres[0] - centres[1],
+        level=np.einsum("rg,rg,rg->r", mean, mean, weights) / n_clusters.clip(1),
+        n=n.sum(axis=1),
+        n_clusters=n_clusters,
+        rank=np.full(1, 2.0),
+        status=np.where(filled, Status.OK, Status.TOO_FEW_CLUSTERS),
+    )
+    if model.variance == "naive":
+        squares = _residual_squares(residual, weights, cells)
+        return fit.naive(squares, 1 / totals[0] + 1 / totals[1], alpha)
+    counts, moments = plan_two_arms(shares[0] + shares[1], treated, totals, model.variance)
+    squares = np.einsum("rg,rg,rg->r", residual, residual, counts)
+    return fit.robust(squares, moments, model.variance, model.df, alpha)
+
+
+def adjusted_regression(
+    model: ClusteredRegression,
+    roster: Roster,
+    cells: Cells,
+    treated: Bools,
+    covariates: list[Floats],
+    alpha: float,
+) -> Estimates:
+    """Effect of the arm given covariates, from rows of any depth.
+
+    Parameters
+    ----------
+    model : ClusteredRegression
+        Its variance, degrees of freedom and weights.
+    roster : Roster
+        Which authority a row belongs to.
+    cells : Cells, (replicate, row, 1)
+        The outcome of each row.
+    treated : bool array, (replicate, row)
+        The rows' arms; replicate axis 1 where they are fixed.
+    covariates : list of float arrays, (replicate, row)
+        The covariates; a row in which one is nan does not count.
+    alpha : float
+        Two-sided level of the interval.
+
+    Returns
+    -------
+    Estimates
+        A collinear covariate is dropped; `SINGULAR` where the covariates determine the arm.
+    """
+    cells = _complete(cells, covariates)
+    n, mean = cells.n[:, :, 0], cells.mean[:, :, 0]
+    cluster_n = roster.pool(n, "authority")
+    weights = n
+    if model.weights == "authority":
+        weights = n / roster.spread(np.where(cluster_n > 0, cluster_n, 1.0), "authority")
+    columns = [np.ones((1, roster.n_rows)), treated.astype(float)]
+    columns += [standardise(np.nan_to_num(values), weights) for values in covariates]
+    pool = partial(roster.pool, level="authority")
+    grams = cluster_grams(columns, weights, pool)
+    equations = solve_normal(grams.sum(axis=1))
+    cross = cluster_moments(columns, weights * mean, pool)
+    coefficients = equations.coefficients(cross.sum(axis=1))
+    n_clusters = (cluster_n > 0).sum(axis=1).astype(float)
+    fit = Fit(
+        effect=coefficients[:, _TREATED],
+        level=np.einsum("rg,rg,rg->r", mean, mean, weights) / n_clusters.clip(1),
+        n=n.sum(axis=1),
+        n_clusters=n_clusters,
+        rank=equations.rank,
+        status=arms_status(weights, treated, equations.estimable[:, _TREATED]),
+    )
+    if model.variance == "naive":
+        residual = mean.copy()
+        for position, column in enumerate(columns):
+            residual -= coefficients[:, position, np.newaxis] * column
+        squares = _residual_squares(residual, weights, cells)
+        return fit.naive(squares, equations.inverse[:, _TREATED, _TREATED], alpha)
+    alike = roster.n_rows == cluster_n.shape[1]
+    plan = plan_contrast(grams, equations, _TREATED, model.variance, alike=alike)
+    squares = plan.variance(np.einsum("rgk,rgk->rg", plan.direction, cross), coefficients)
+    return fit.robust(squares, plan.moments(equations), model.variance, model.df, alpha)
+
+
+def follow_up_arm(panel: Panel) -> Bools:
+    """Whether a row is assigned to treatment during the follow-up, (replicate, row).
+
+    Raises
+    ------
+    ValueError
+        If that changes during the follow-up, as in a stepped wedge: two arms are then not the question.
+    """
+    treated = panel.treated[:, :, panel.follow_up]
+    if (treated != treated[:, :, :1]).any():
+        raise ValueError("clustered_regression needs arms that stay as they are during the follow-up")
+    arm: Bools = treated[:, :, 0]
+    return arm
+
+
+def arms_status(weights: Floats, treated: Bools, estimable: Bools) -> Ints:
+    """Whether both arms hold anybody, and the effect can be told from the other columns, (replicate,).
+
+    Parameters
+    ----------
+    weights : float array, (replicate, ...)
+        Weight of each cell, 0 where nobody was observed.
+    treated : bool array, (replicate, ...)
+        Whether the cell is treated.
+    estimable : bool array, (replicate,)
+        Whether the regressors speak of the effect.
+    """
+    axes = tuple(range(1, weights.ndim))
+    both = np.ones(1, dtype=bool)
+    for arm in (treated, ~treated):
+        both = both & ((weights > 0) & arm).any(axis=axes)
+    status: Ints = np.where(estimable, Status.OK, Status.SINGULAR)
+    return np.where(both, status, Status.TOO_FEW_CLUSTERS)
+
+
+def _residual_squares(residual: Floats, weights: Floats, cells: Cells) -> Floats:
+    """Weighted residual sum of squares of all families, between cells and within them, (replicate,)."""
+    between: Floats = np.einsum("rg,rg,rg->r", residual, residual, weights)
+    n = cells.n[:, :, 0]
+    if cells.ss is None:
+        if (n > 1).any():
+            raise ValueError("the naive standard error needs the sum of squares within cells")
+        return between
+    per_family = weights / np.where(n > 0, n, 1.0)
+    within: Floats = np.einsum("rg,rg->r", cells.ss[:, :, 0], per_family)
+    return between + within
+
+
+def _complete(cells: Cells, covariates: list[Floats]) -> Cells:
+    """The cells, without those that lack a covariate; an outcome of 0 where nobody is observed."""
+    n, mean, ss = cells.n, cells.mean, cells.ss
+    for values in covariates:
+        missing = np.isnan(values)[:, :, np.newaxis]
+        if missing.any():
+            n = np.where(missing, 0.0, n)
+    if (n == 0).any():
+        mean = np.where(n > 0, mean, 0.0)
+        ss = None if ss is None else np.where(n > 0, ss, 0.0)
+    return Cells(n, mean, ss)
+
+
+def _covariate(panel: Panel, name: str) -> Floats:
+    if name not in panel.covariates:
+        raise ValueError(f"the panel has no covariate {name!r}, only {sorted(panel.covariates)}")
+    return panel.covariates[name]
