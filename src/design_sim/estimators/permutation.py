@@ -1,0 +1,166 @@
+"""Permutation: how often the law of the allocation would have given as large a difference.
+
+The analysis to choose where nothing may be assumed of the outcome: under the hypothesis that treatment
+changed nobody's outcome its size is right for any number of authorities and any distribution. Its price is a
+floor under the p-value: with 2 of 4 authorities treated no result is below 1/3. It is biased where who is
+treated is not random; where the law was not one of chance (`law.randomised` is False), its p-value is one
+"as if randomised" and should be shown so.
+
+Decision: an authority that nobody was observed in leaves its replicate without an answer. The law allocated
+all authorities, and among those left the arms would no longer have the sizes that it fixed.
+
+Source: Edgington and Onghena (2007), Randomization Tests, 4th edition; Phipson and Smyth (2010),
+Statistical Applications in Genetics and Molecular Biology 9(1), article 39, for counting the allocation
+itself among the draws.
+"""
+
+from functools import lru_cache
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.random import Generator
+from pydantic import Field
+
+from design_sim.allocation import CompleteRandomisation
+from design_sim.arrays import Bools, Floats, Ints
+from design_sim.estimators.base import Estimates, Needs, Status
+from design_sim.estimators.cluster_means import authority_means
+from design_sim.panel import Panel
+from design_sim.stated import Stated
+
+_CHUNK = 2**20
+"""Statistics held at a time, over replicates and arrangements."""
+_SLACK = 1e-12
+"""What counts as a tie, as a share of the largest deviation of an authority's mean."""
+
+
+class Permutation(Stated):
+    """Difference between arms in the mean of authority means, tested by the law of the allocation."""
+
+    estimator: Literal["permutation"] = "permutation"
+    draws: Annotated[int, Field(ge=19, le=99_999)] = 999
+    """Random arrangements to compare with; where `draws` + 1 or fewer exist, all of them are taken."""
+    change: bool = False
+    """Compare changes from before the start to after it, in place of levels after it."""
+
+    needs: ClassVar[Needs] = "means"
+    covariates: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def needs_before(self) -> bool:
+        """A change needs an occasion before the start."""
+        return self.change
+
+    def estimate(self, panel: Panel, rng: Generator) -> Estimates:
+        """Analyse every replicate of a panel; draws arrangements, the same for all replicates, if not all.
+
+        Returns
+        -------
+        Estimates
+            A two-sided p-value: the share of arrangements whose absolute difference is at least the one
+            observed, that one included. Standard error, df and interval are nan, since the test has none.
+            `p_floor` is what the smallest p-value of the test can be: with all arrangements of equal arms
+            2 in their number, as mirror images tie. `TOO_FEW_CLUSTERS` where an arm is empty or an authority
+            was not observed.
+        """
+        means = authority_means(panel, change=self.change)
+        law = panel.law
+        if law.n_arrangements <= self.draws + 1:
+            contrasts, identity, floor = _all_contrasts(law), 0, _enumerated_floor(law)
+        else:
+            contrasts, identity, floor = _contrasts(law, law.draw(rng, self.draws)), 1, 1 / (self.draws + 1)
+        difference, p_value, status = compare_with_arrangements(
+            means, panel.treated_authority, contrasts, identity
+        )
+        nothing = np.full(difference.shape, np.nan)
+        return Estimates(
+            estimate=difference,
+            std_error=nothing,
+            df=nothing,
+            p_value=p_value,
+            ci_low=nothing,
+            ci_high=nothing,
+            p_floor=np.full(1, floor),
+            status=status,
+        )
+
+
+def compare_with_arrangements(
+    means: Floats, treated: Bools, contrasts: Floats, identity: int
+) -> tuple[Floats, Floats, Ints]:
+    """Difference between arms, and the share of arrangements that give one as large.
+
+    Parameters
+    ----------
+    means : float array, (replicate, authority)
+        nan for an authority that nobody was observed in.
+    treated : bool array, (replicate, authority)
+        The arrangement as it was; replicate axis 1 where fixed.
+    contrasts : float array, (arrangement, authority)
+        Weights of the means in the difference between arms of each arrangement.
+    identity : int
+        1 where the observed arrangement is to be counted beside those given, 0 where it is one of them.
+
+    Returns
+    -------
+    difference : float array, (replicate,)
+    p_value : float array, (replicate,)
+    status : int array, (replicate,)
+        `TOO_FEW_CLUSTERS`, and nan numbers, where an arm is empty or a mean is nan.
+    """
+    arms = treated.astype(np.float64), (~treated).astype(np.float64)
+    sizes = [arm.sum(axis=1) for arm in arms]
+    answered = ~np.isnan(means).any(axis=1) & (sizes[0] > 0) & (sizes[1] > 0)
+    if not answered.any():
+        nothing = np.full(means.shape[0], np.nan)
+        return nothing, nothing, np.full(means.shape[0], Status.TOO_FEW_CLUSTERS, dtype=np.int64)
+    # Sums of large numbers would hide ties.
+    centred = means - means.mean(axis=1, keepdims=True)
+    centred = np.where(answered[:, np.newaxis], centred, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = arms[0] / sizes[0][:, np.newaxis] - arms[1] / sizes[1][:, np.newaxis]
+    difference = (centred * weights).sum(axis=1)
+    threshold = np.abs(difference) - _SLACK * np.abs(centred).max(axis=1)
+    as_large = count_as_large(centred, contrasts, threshold)
+    p_value = (as_large + identity) / (contrasts.shape[0] + identity)
+    return (
+        np.where(answered, difference, np.nan),
+        np.where(answered, p_value, np.nan),
+        np.where(answered, Status.OK, Status.TOO_FEW_CLUSTERS).astype(np.int64),
+    )
+
+
+def count_as_large(means: Floats, contrasts: Floats, threshold: Floats) -> Ints:
+    """How many arrangements give a difference of at least the threshold in size, (replicate,)."""
+    counts = np.zeros(means.shape[0], dtype=np.int64)
+    step = max(1, _CHUNK // means.shape[0])
+    for first in range(0, contrasts.shape[0], step):
+        differences = contrasts[first : first + step] @ means.T
+        np.abs(differences, out=differences)
+        counts += np.count_nonzero(differences >= threshold, axis=0)
+    return counts
+
+
+def _contrasts(law: CompleteRandomisation, chosen: Ints) -> Floats:
+    """Weights of the difference between arms, (arrangement, authority), from the treated slots."""
+    n_comparison = law.n_slots - law.n_treated
+    contrasts = np.full((chosen.shape[0], law.n_slots), -1 / max(n_comparison, 1))
+    np.put_along_axis(contrasts, chosen, 1 / max(law.n_treated, 1), axis=1)
+    return contrasts
+
+
+@lru_cache(maxsize=4)
+def _all_contrasts(law: CompleteRandomisation) -> Floats:
+    """Contrasts of every arrangement; of equal arms one of each two mirror images, which tie."""
+    arrangements = law.arrangements()
+    if 2 * law.n_treated == law.n_slots:
+        # In lexicographic order the first half treats slot 0, and its mirror images do not.
+        arrangements = arrangements[: len(arrangements) // 2]
+    contrasts = _contrasts(law, arrangements)
+    contrasts.setflags(write=False)
+    return contrasts
+
+
+def _enumerated_floor(law: CompleteRandomisation) -> float:
+    """The smallest share that can be as large as the largest."""
+    return (2 if 2 * law.n_treated == law.n_slots else 1) / law.n_arrangements
