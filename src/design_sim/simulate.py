@@ -36,10 +36,10 @@ Progress = Callable[[int, int], None]
 def block_size(world: WorldSettings) -> int:
     """Replicates drawn from one set of streams: a power of two from 16 to 4,096.
 
-    The largest with replicates x authorities x occasions <= 2^18, from the world's settings alone.
+    The largest with replicates x authorities x occasions <= 2^19, from the world's settings alone.
     """
     numbers = world.authorities * world.time.occasions
-    return int(np.clip(2 ** int(np.log2(2**18 / numbers)), 16, 4_096))
+    return int(np.clip(2 ** int(np.log2(2**19 / numbers)), 16, 4_096))
 
 
 def simulate(
