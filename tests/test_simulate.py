@@ -7,11 +7,11 @@ import pytest
 
 from design_sim.performance import measure
 from design_sim.scenario import Scenario
-from design_sim.simulate import block_size, run_block, simulate
+from design_sim.simulate import run_block, simulate
 from design_sim.sweep import Sweep, parse
 from design_sim.tally import Tally
 from design_sim.theory import authority_mean_power, variance_of_authority_mean
-from design_sim.world.settings import WorldSettings
+from design_sim.world.settings import WorldSettings, block_size
 
 TEXT = """
 replicates = 200

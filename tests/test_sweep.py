@@ -39,7 +39,7 @@ def faults_of(text: str, **changes: object) -> list[str]:
     [
         ("[world]", "sed = 1\n[world]", "sed: unknown key; did you mean 'seed'?"),
         ("[world]", "seed = -1\n[world]", "seed: -1 is not within 0 to 2^63 - 1"),
-        ("[world]", "alpha = 1.5\n[world]", "alpha: 1.5 is not strictly between 0 and 1"),
+        ("[world]", "alpha = 1.5\n[world]", "alpha: 1.5 is not within 0.0001 to 0.5"),
         ("[world]", "replicates = true\n[world]", "replicates: found true; allowed: a whole number"),
         (
             "[world]",
@@ -82,6 +82,11 @@ def faults_of(text: str, **changes: object) -> list[str]:
         ('"offered"', '"offered"\nchagne = true', "means.chagne: unknown key; did you mean 'change'?"),
         ('"cluster_means"', '"means"', "designs.trial.answers.means.estimator: found 'means'"),
         ("# Can", "x = [1\n# Can", "is not valid TOML"),
+        ("# Can", f"x = {'[' * 900}\n# Can", "is nested more than 20 levels deep"),
+        ("# Can", f"seed = {'9' * 5_000}\n# Can", "holds a number of too many digits"),
+        ("= 60", "= 60\nsize.log_mean = 1.0", "world.size: with log_mean 1 and log_sd 0.61 fewer than one"),
+        ("= 60", "= 60\nuptake = 2020-01-01", "world.uptake: found a date or time; allowed: a number"),
+        ("[world]", "resolution = 'unit'\n[world]", "designs.trial: would hold"),
     ],
 )
 def test_a_fault_is_told_by_its_path_with_what_was_found(old: str, new: str, fault: str) -> None:
@@ -160,6 +165,17 @@ def test_settings_can_be_changed_from_outside() -> None:
     scenario = sweep.cases[0].scenario
     assert scenario.world.fidelity.mean == 0.5
     assert scenario.studies["trial"].design.authorities == 12  # type: ignore[attr-defined]
+
+
+def test_a_sweep_cannot_be_set_from_outside() -> None:
+    """What would be read after the grid was made must not be ignored."""
+    assert "in the file only" in faults_of(GOOD, **{"sweep.world": 1})[0]
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    """Some editors write one at the start of every file."""
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load(tmp_path / "marked.toml").cases
 
 
 def test_a_change_of_a_varied_setting_is_refused() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from design_sim.errors import DesignSimError, InfeasibleDesignError, ScenarioError
+    from design_sim.errors import DesignSimError, ScenarioError
     from design_sim.estimands import Estimand
     from design_sim.results import Results, run
     from design_sim.scenario import Answer, Scenario, Study
@@ -25,7 +25,6 @@ _HOMES = {
     "Answer": "scenario",
     "DesignSimError": "errors",
     "Estimand": "estimands",
-    "InfeasibleDesignError": "errors",
     "Results": "results",
     "Scenario": "scenario",
     "ScenarioError": "errors",
@@ -41,7 +40,6 @@ __all__ = [
     "Answer",
     "DesignSimError",
     "Estimand",
-    "InfeasibleDesignError",
     "Results",
     "Scenario",
     "ScenarioError",

@@ -282,7 +282,7 @@ def _announced(sweep: "Sweep") -> str:
 
 def _size_in_words(sweep: "Sweep") -> str:
     """Roughly how much work a sweep is."""
-    from design_sim.simulate import block_size
+    from design_sim.world.settings import block_size
 
     blocks = sum(-(-sweep.replicates // block_size(case.scenario.world)) for case in sweep.cases)
     studies = 2 * sweep.replicates * sum(len(case.scenario.studies) for case in sweep.cases)

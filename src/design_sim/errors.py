@@ -22,10 +22,6 @@ class ScenarioError(DesignSimError):
         super().__init__("\n".join([f"{source}: {count}", *(f"  {fault}" for fault in self.faults)]))
 
 
-class InfeasibleDesignError(DesignSimError):
-    """A design that the world's units cannot satisfy, known before anything is drawn."""
-
-
 class FolderInUseError(DesignSimError):
     """An output folder that holds something other than our own earlier results."""
 

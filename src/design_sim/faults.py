@@ -1,6 +1,7 @@
 """Faults in what a person stated, said in the person's words: where, what was found, what is allowed."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, time
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -77,7 +78,7 @@ def describe(
         return f"{where}: {limits.get('error', error['msg'])}"
     if kind == "literal_error":
         allowed = str(limits["expected"]).replace(" or ", ", ")
-        close = nearest(str(value), [word.strip("'") for word in allowed.split(", ")], or_all=False)
+        close = nearest(found(value), [word.strip("'") for word in allowed.split(", ")], or_all=False)
         return f"{where}: found {found(value)}; allowed: {allowed}{close}"
     for bound, words in (
         ("ge", "is below {}, the least"),
@@ -101,6 +102,8 @@ def found(value: object) -> str:
         return str(value).lower()
     if isinstance(value, Mapping):
         return "a table"
+    if isinstance(value, date | time):
+        return "a date or time"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "a list"
     try:

@@ -10,9 +10,9 @@ from design_sim.estimands import Estimand
 from design_sim.estimators import Estimator
 from design_sim.faults import found, nearest
 from design_sim.measurement import COVARIATES
-from design_sim.world.delivery import Resolution
+from design_sim.world.delivery import LARGEST, Resolution, rows_of_authority
 from design_sim.world.outcomes import Outcome, RecordedBinary, SurveyedOutcome
-from design_sim.world.settings import WorldSettings
+from design_sim.world.settings import WorldSettings, block_size
 
 
 class Answer(NamedTuple):
@@ -80,10 +80,13 @@ class Scenario:
 
     def resolution_of(self, study: Study) -> Resolution:
         """Whether a study draws cells, or single families because an answer or the user wants them."""
-        if self.resolution != "auto":
-            return self.resolution
-        families = any(answer.estimator.needs == "families" for answer in study.answers.values())
-        return "unit" if families else "cell"
+        return wanted_resolution(study, self.resolution)
+
+
+def wanted_resolution(study: Study, resolution: str) -> Resolution:
+    """The resolution of a study: as stated, or for `auto` the coarsest that its answers can work with."""
+    families = any(answer.estimator.needs == "families" for answer in study.answers.values())
+    return "unit" if resolution == "unit" or (resolution == "auto" and families) else "cell"
 
 
 def scenario_faults(
@@ -108,6 +111,7 @@ def scenario_faults(
     for name, study in sound.items():
         path = f"designs.{name}"
         faults += _design_faults(world, outcomes, path, study)
+        faults += _size_faults(world, outcomes.get(study.design.outcome), path, study, resolution)
         for answer_name, answer in study.answers.items():
             faults += _answer_faults(world, f"{path}.answers.{answer_name}", study, answer, resolution)
     return faults
@@ -116,14 +120,14 @@ def scenario_faults(
 def _run_faults(world: WorldSettings, seed: int, alpha: float, window: tuple[int, int]) -> Iterator[str]:
     if not 0 <= seed < 2**63:
         yield f"seed: {found(seed)} is not within 0 to 2^63 - 1"
-    if not 0 < alpha < 1:
-        yield f"alpha: {alpha} is not strictly between 0 and 1"
+    if not 0.0001 <= alpha <= 0.5:
+        yield f"alpha: {alpha:g} is not within 0.0001 to 0.5"
     start, end = window
     last = 12 * world.time.years_after
     if start % 12 or end % 12 or not 0 <= start < end <= last:
         yield (
-            f"window: found [{start}, {end}]; allowed: two rising multiples of 12 months within 0 to {last}, "
-            "12 x world.time.years_after"
+            f"window: found [{found(start)}, {found(end)}]; allowed: two rising multiples of 12 months "
+            f"within 0 to {last}, 12 x world.time.years_after"
         )
 
 
@@ -178,6 +182,25 @@ def _design_faults(
     elif outcome is not None and design.sample is not None:
         yield f"{path}.sample: has no effect, since outcome {design.outcome!r} is recorded for everyone"
     yield from (f"{path}.{fault}" for fault in design.faults(world))
+
+
+def _size_faults(
+    world: WorldSettings, outcome: Outcome | None, path: str, study: Study, resolution: str
+) -> Iterator[str]:
+    """A study whose arrays would not fit in memory, with the number."""
+    design, families = study.design, wanted_resolution(study, resolution) == "unit"
+    if outcome is None or (isinstance(outcome, SurveyedOutcome) and design.sample is None):
+        return
+    rows = rows_of_authority(world, outcome, design.sample, families=families)
+    slots = min(design.n_enrolled(world), world.authorities)
+    members = design.sample.teams * world.workers.per_team if design.sample else 1
+    depth = max(slots * rows * design.occasions(world.time)[0].size, world.authorities * members)
+    if depth * block_size(world) > LARGEST:
+        remedy = "use resolution cell, or" if families else "use"
+        yield (
+            f"{path}: would hold {depth * block_size(world):,} numbers in one array, above {LARGEST:,}; "
+            f"{remedy} fewer authorities, years, teams, workers or families"
+        )
 
 
 def _answer_faults(

@@ -9,7 +9,6 @@ many processes there are or how many replicates are asked for.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 
-import numpy as np
 from joblib import Parallel, delayed
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
@@ -25,21 +24,12 @@ from design_sim.streams import Streams
 from design_sim.tally import Tally
 from design_sim.world.delivery import deliver
 from design_sim.world.draw import World, draw_world
-from design_sim.world.settings import WorldSettings
+from design_sim.world.settings import block_size
 
 Tallies = dict[tuple[str, str], Tally]
 """By study and answer."""
 Progress = Callable[[int, int], None]
 """Called with the blocks done and the blocks in all."""
-
-
-def block_size(world: WorldSettings) -> int:
-    """Replicates drawn from one set of streams: a power of two from 16 to 4,096.
-
-    The largest with replicates x authorities x occasions <= 2^19, from the world's settings alone.
-    """
-    numbers = world.authorities * world.time.occasions
-    return int(np.clip(2 ** int(np.log2(2**19 / numbers)), 16, 4_096))
 
 
 def simulate(

@@ -5,6 +5,7 @@ one scenario; `[sweep]` lists values for any settings by their path, and every c
 """
 
 import copy
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from design_sim.world.outcomes import OUTCOMES, Outcome
 from design_sim.world.settings import WorldSettings
 
 TOP_LEVEL = ("seed", "replicates", "alpha", "window", "resolution", "world", "outcomes", "designs", "sweep")
+MOST_BYTES = 1_000_000
+DEEPEST = 20
+_DEEP_KEY = re.compile(rf"(?:[\w\"'-]+[ \t]*\.[ \t]*){{{DEEPEST}}}")
 MOST_CASES = 10_000
 MOST_REPLICATES = 10_000_000
 Value = bool | int | float | str
@@ -106,18 +110,27 @@ def load(source: str | Path, changes: Mapping[str, Value] | None = None) -> Swee
         With every fault by its path, what was found and what is allowed.
     """
     path = Path(source)
-    if not path.suffix and str(source) in presets():
+    if str(source) in presets() and not path.exists():
         return parse(preset_text(str(source)), str(source), changes, f"preset {source}")
+    return parse(_text_of(path), path.stem, changes, str(path))
+
+
+def _text_of(path: Path) -> str:
+    """What a file holds, or a fault that says why it cannot be read."""
     try:
-        raw = path.read_bytes()
-    except OSError as reason:
-        known = nearest(str(source), presets()) if not path.suffix else ""
-        raise ScenarioError([f"cannot be read: {reason.strerror or reason}{known}"], str(path)) from None
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as reason:
+        missing = isinstance(reason, FileNotFoundError)
+        hint = f"; there is no preset of that name{nearest(path.stem, presets())}" if missing else ""
+        said = getattr(reason, "strerror", None) or str(reason)
+        raise ScenarioError([f"cannot be read: {said}{hint}"], str(path)) from None
+    if len(raw) > MOST_BYTES:
+        raise ScenarioError([f"is larger than {MOST_BYTES:,} bytes, the most a scenario may be"], str(path))
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as reason:
         raise ScenarioError([f"is not UTF-8 text (byte {reason.start})"], str(path)) from None
-    return parse(text, path.stem, changes, str(path))
 
 
 def parse(
@@ -125,13 +138,13 @@ def parse(
 ) -> Sweep:
     """Turn the text of a scenario file into the cases that it asks for; see `load`."""
     changes = dict(changes or {})
-    try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as reason:
-        raise ScenarioError([f"is not valid TOML: {reason or 'nested too deeply'}"], source) from None
+    data = _tables_of(text, source)
     faults = [f"{key}: unknown key{nearest(key, TOP_LEVEL)}" for key in data if key not in TOP_LEVEL]
     grid = _grid(data, faults)
     for path, value in changes.items():
+        if path.split(".")[0] == "sweep":
+            faults.append(f"{path}: what is varied can be set in the file only")
+            continue
         if path in grid:
             faults.append(f"{path}: is varied by [sweep]; set it in one place only")
         _set(data, path, value, faults)
@@ -145,6 +158,28 @@ def parse(
     if faults:
         raise ScenarioError(list(dict.fromkeys(faults)), source)
     return Sweep(name, text, changes, replicates, tuple(grid), tuple(cases))
+
+
+def _tables_of(text: str, source: str) -> dict[str, Any]:
+    """The tables that a text states, or a fault that says why it states none."""
+    too_deep = f"is nested more than {DEEPEST} levels deep"
+    if _DEEP_KEY.search(text):
+        raise ScenarioError([too_deep], source)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as reason:
+        raise ScenarioError([f"is not valid TOML: {reason}"], source) from None
+    except RecursionError:
+        raise ScenarioError([too_deep], source) from None
+    except ValueError:
+        raise ScenarioError(["holds a number of too many digits"], source) from None
+    level: list[Any] = [data]
+    for _ in range(DEEPEST):
+        level = [inner for table in level for inner in (table.values() if isinstance(table, dict) else table)]
+        level = [inner for inner in level if isinstance(inner, dict | list)]
+    if level:
+        raise ScenarioError([too_deep], source)
+    return data
 
 
 def _grid(data: Mapping[str, Any], faults: list[str]) -> dict[str, list[Value]]:
@@ -204,7 +239,7 @@ def _cases(data: dict[str, Any], grid: Mapping[str, list[Value]]) -> tuple[list[
         scenario, own = _case(data, settings)
         if scenario is not None:
             cases.append(Case(settings, scenario))
-        where = ", ".join(f"{path} = {value}" for path, value in settings.items())
+        where = ", ".join(f"{path} = {found(value)}" for path, value in settings.items())
         for fault in own:
             told = fault if fault in at_large or not where else f"{fault} (in the sweep, where {where})"
             faults.setdefault(fault, told)

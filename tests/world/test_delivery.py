@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from design_sim.allocation import Allocation, two_arms
-from design_sim.errors import InfeasibleDesignError
 from design_sim.streams import Streams
 from design_sim.world.delivery import Delivery, Sample, deliver
 from design_sim.world.draw import World, draw_world
@@ -146,8 +145,8 @@ def test_an_authority_with_fewer_teams_gives_those_that_it_has() -> None:
     assert np.isnan(delivery.null.mean[empty]).all()
 
 
-def test_families_beyond_memory_are_refused_with_the_number() -> None:
-    """A request too large for any machine must end in a message before it ends the machine."""
-    world, allocation = setting(RECORD, 1_024, size={"log_mean": 13.0, "log_sd": 0.0, "largest": 1e7})
-    with pytest.raises(InfeasibleDesignError, match="numbers in one array"):
-        deliver(world, allocation, "y", OCCASIONS, None, "unit")
+def test_workers_who_differ_in_outcomes_alone_have_rows_of_their_own() -> None:
+    """The same fidelity for every worker of an authority does not make their families exchangeable."""
+    delivery = delivered(SURVEY, 8, fidelity={"worker_sd": 0.0})
+    assert delivery.exposure.shape == delivery.stated.mean.shape
+    assert np.ptp(delivery.exposure[0, :6, 1]) == 0

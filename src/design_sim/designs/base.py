@@ -13,6 +13,7 @@ from design_sim.world.delivery import Sample
 from design_sim.world.draw import World
 from design_sim.world.settings import Time, WorldSettings
 
+Count = Annotated[int, Field(ge=1, le=100_000)]
 YearAfter = Annotated[int, Field(ge=1, le=30)]
 
 
@@ -28,6 +29,10 @@ class Design(Protocol):
 
     def occasions(self, time: Time) -> tuple[Ints, Bools]:
         """The world's occasions that are observed, and which of them are follow-up."""
+        ...
+
+    def n_enrolled(self, world: WorldSettings) -> int:
+        """How many authorities the study enrols."""
         ...
 
     def faults(self, world: WorldSettings) -> list[str]:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Ints
-from design_sim.designs.base import FollowUp, follow_up_faults, follow_up_occasions, too_many
+from design_sim.designs.base import Count, FollowUp, follow_up_faults, follow_up_occasions, too_many
 from design_sim.streams import Streams
 from design_sim.world.draw import World
 from design_sim.world.settings import Time, WorldSettings
@@ -24,9 +24,9 @@ class ClusterRCT(FollowUp):
     """Randomise authorities, half of them to the framework unless `treated` says otherwise."""
 
     kind: Literal["cluster_rct"] = "cluster_rct"
-    authorities: Annotated[int, Field(ge=2)]
+    authorities: Annotated[int, Field(ge=2, le=100_000)]
     """Authorities enrolled, drawn by chance from all."""
-    treated: Annotated[int, Field(ge=1)] | None = None
+    treated: Count | None = None
     """How many of them are randomised to the framework; half, rounded down, if not given."""
 
     @model_validator(mode="after")
@@ -45,6 +45,10 @@ class ClusterRCT(FollowUp):
     def occasions(self, time: Time) -> tuple[Ints, Bools]:
         """The baseline years and the follow-up year."""
         return follow_up_occasions(self, time)
+
+    def n_enrolled(self, world: WorldSettings) -> int:
+        """Both arms."""
+        return self.authorities
 
     def faults(self, world: WorldSettings) -> list[str]:
         """More authorities or years than there are."""

@@ -9,14 +9,13 @@ Source: Baginsky et al. (2021), Signs of Safety round 2 evaluation, Department f
 against two authorities with other frameworks.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Floats, Ints
-from design_sim.designs.base import FollowUp, follow_up_faults, follow_up_occasions, highest, too_many
+from design_sim.designs.base import Count, FollowUp, follow_up_faults, follow_up_occasions, highest, too_many
 from design_sim.streams import Streams
 from design_sim.world.draw import World
 from design_sim.world.settings import Time, WorldSettings
@@ -26,9 +25,9 @@ class Contrast(FollowUp):
     """Set pilots against comparisons, neither drawn by lot."""
 
     kind: Literal["contrast"] = "contrast"
-    pilots: Annotated[int, Field(ge=1)]
+    pilots: Count
     """Authorities with the framework."""
-    comparisons: Annotated[int, Field(ge=1)]
+    comparisons: Count
     """Authorities without it."""
     pilots_by: Literal["reputation", "rating", "chance"] = "reputation"
     """What pilots are chosen by: the best reputed, the best rated (ties by chance), or any."""
@@ -52,6 +51,10 @@ class Contrast(FollowUp):
     def occasions(self, time: Time) -> tuple[Ints, Bools]:
         """The baseline years and the follow-up year."""
         return follow_up_occasions(self, time)
+
+    def n_enrolled(self, world: WorldSettings) -> int:
+        """Pilots and comparisons."""
+        return self.pilots + self.comparisons
 
     def faults(self, world: WorldSettings) -> list[str]:
         """More authorities or years than there are."""

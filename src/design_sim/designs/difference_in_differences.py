@@ -8,14 +8,13 @@ Source: Bertrand, Duflo and Mullainathan (2004), Quarterly Journal of Economics 
 Baginsky et al. (2021), nine pilots on national records.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Ints
-from design_sim.designs.base import YearAfter, too_many
+from design_sim.designs.base import Count, YearAfter, too_many
 from design_sim.stated import Stated
 from design_sim.streams import Streams
 from design_sim.world.delivery import Sample
@@ -31,9 +30,9 @@ class DifferenceInDifferences(Stated):
     """Name of a recorded outcome, or of a surveyed one with a `sample` in every year."""
     sample: Sample | None = None
     """Whom to survey; for a surveyed outcome only."""
-    adopters: Annotated[int, Field(ge=1)]
+    adopters: Count
     """How many adopt: those highest in the world's propensity, or by chance where it states none."""
-    comparisons: Annotated[int, Field(ge=1)] | None = None
+    comparisons: Count | None = None
     """How many others to compare with, drawn by chance; all of them if not given."""
     years_before: YearAfter = 2
     """Years before the start that are analysed."""
@@ -55,6 +54,10 @@ class DifferenceInDifferences(Stated):
         """The years before and after the start."""
         occasions = np.arange(time.start - self.years_before, time.start + self.years_after)
         return occasions.astype(np.int64), occasions >= time.start
+
+    def n_enrolled(self, world: WorldSettings) -> int:
+        """Adopters and those that they are compared with."""
+        return world.authorities if self.comparisons is None else self.adopters + self.comparisons
 
     def faults(self, world: WorldSettings) -> list[str]:
         """More authorities or years than there are."""

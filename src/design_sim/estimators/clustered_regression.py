@@ -65,6 +65,7 @@ class ClusteredRegression(Stated):
     """Names of covariates of the panel to adjust for."""
 
     needs_before: ClassVar[bool] = False
+    by_allocation: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
@@ -135,7 +136,9 @@ class Fit(Batch):
         df = moments.df(rule or default_df(kind), self.n_clusters)
         void = (self.status == Status.OK) & moments.void
         status = np.where(void, Status.TOO_FEW_CLUSTERS, self.status)
-        return self._tested(factor * squares, moments.size, df, status, alpha)
+        with np.errstate(invalid="ignore"):
+            variance = factor * squares
+        return self._tested(variance, moments.size, df, status, alpha)
 
     def naive(self, squares: Floats, inverse: Floats, alpha: float) -> Estimates:
         """Test and interval from the residual sum of squares, observations being independent."""

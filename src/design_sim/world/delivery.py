@@ -17,21 +17,23 @@ from scipy import special
 from design_sim.allocation import Allocation
 from design_sim.arrays import Batch, Floats, Ints
 from design_sim.cells import Cells
-from design_sim.errors import InfeasibleDesignError
 from design_sim.roster import Roster
 from design_sim.stated import Stated
-from design_sim.world.draw import World, enrolled
+from design_sim.world.draw import World, children_of, enrolled
 from design_sim.world.fidelity import maturity, worker_deviation, worker_fidelity
 from design_sim.world.outcomes import (
+    Outcome,
     RecordedBinary,
     RecordedContinuous,
     SurveyedOutcome,
     binary_cells,
+    denominators,
 )
+from design_sim.world.settings import WorldSettings
 
 Resolution = Literal["cell", "unit"]
 LARGEST = 2**27
-"""Numbers that one array of a block may hold; a larger request is refused with its size."""
+"""Numbers that one array of a block may hold; a scenario that asks for more is refused with its size."""
 
 
 class Sample(Stated):
@@ -94,11 +96,6 @@ def deliver(
         Whether exchangeable families are drawn as a cell or one by one.
     spread : bool
         Whether an answer reads the sum of squares within cells, which is drawn only then.
-
-    Raises
-    ------
-    InfeasibleDesignError
-        If an array of the block would hold more than `LARGEST` numbers.
     """
     what = world.outcomes[outcome]
     if isinstance(what, SurveyedOutcome):
@@ -107,6 +104,16 @@ def deliver(
     if isinstance(what, RecordedContinuous):
         return _deliver_continuous_record(world, allocation, outcome, what, occasions, resolution, spread)
     return _deliver_binary_record(world, allocation, outcome, what, occasions, resolution)
+
+
+def rows_of_authority(
+    world: WorldSettings, outcome: Outcome, sample: Sample | None, *, families: bool
+) -> int:
+    """The most rows that an authority can have in a study, each an array's length in a block."""
+    if sample is None:
+        largest = float(children_of(world.size, world.authorities).max())
+        return int(denominators(outcome, np.array([largest]))[0]) if families else 1  # type: ignore[arg-type]
+    return sample.teams * sample.workers * (sample.families if families else 1)
 
 
 def _deliver_survey(
@@ -124,7 +131,6 @@ def _deliver_survey(
     deep = _workers_differ(world, outcome) or resolution == "unit"
     n_rows = unit.shape[1] * (sample.teams * sample.workers if deep else 1)
     n_rows *= sample.families if resolution == "unit" else 1
-    _refuse_too_large(world, n_rows, occasions.size, name)
     if world.n_teams.min() >= sample.teams:
         present = np.full((1, unit.shape[1]), sample.teams)
     else:
@@ -268,7 +274,6 @@ def _split_continuous(
     """Single families whose mean is the recorded one: normal deviations, centred in each cell."""
     longest = int(n.max())
     n_slots = n.shape[1]
-    _refuse_too_large(world, n_slots * longest, n.shape[2], name)
     index = np.arange(n_slots * longest)
     taken = (np.arange(longest)[:, np.newaxis] < n[:, :, np.newaxis, :]).astype(np.float64)
     rng = world.streams.rng("family_spread", name)
@@ -301,7 +306,6 @@ def _deliver_binary_record(
     roster = Roster.of_authorities(unit.shape[1])
     if resolution == "cell":
         return Delivery(roster, occasions, exposure, binary_cells(n, with_effect), binary_cells(n, without))
-    _refuse_too_large(world, unit.shape[1] * int(n.max()), occasions.size, name)
     roster, stated = _split_binary(n, with_effect)
     _, null = _split_binary(n, without)
     return Delivery(roster, occasions, roster.spread(exposure, "authority"), stated, null)
@@ -363,12 +367,3 @@ def _split_binary(n: Floats, events: Floats) -> tuple[Roster, Cells]:
     single = (place < events[:, :, np.newaxis]).astype(np.float64).reshape(shape)
     roster = Roster(index // longest, index // longest, index)
     return roster, Cells(taken, np.where(taken > 0, single, np.nan), np.zeros((1, *shape[1:])))
-
-
-def _refuse_too_large(world: World, rows: int, occasions: int, name: str) -> None:
-    numbers = world.n_replicates * rows * occasions
-    if numbers > LARGEST:
-        raise InfeasibleDesignError(
-            f"{name}: {rows:,} rows x {occasions} occasions x {world.n_replicates} replicates of a block are "
-            f"{numbers:,} numbers in one array, above {LARGEST:,}; use resolution cell, or fewer families"
-        )

@@ -30,12 +30,10 @@ def children_of(size: Size, authorities: int) -> Floats:
     The roster is the same in every replicate and for every seed; quantiles at (i - 1/2) / n give it the
     stated shape without chance.
     """
-    if size.log_sd == 0:
-        return np.full(authorities, float(np.clip(np.exp(size.log_mean), size.smallest, size.largest)))
-    low, high = special.ndtr((np.log([size.smallest, size.largest]) - size.log_mean) / size.log_sd)
+    low, high = size.cut_shares
     at = low + (high - low) * (np.arange(authorities) + 0.5) / authorities
     children: Floats = np.exp(size.log_mean + size.log_sd * special.ndtri(at))
-    return children
+    return children.clip(size.smallest, size.largest)
 
 
 @cache

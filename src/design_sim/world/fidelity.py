@@ -59,7 +59,7 @@ def worker_fidelity(world: World, unit: Ints, workers: Ints) -> Floats:
         own = worker_deviation(world, unit, workers, "worker_fidelity", fidelity.competence_correlation)
         place = place + scale.worker * own
     mature: Floats = special.expit(place)
-    return mature
+    return np.broadcast_to(mature, (*mature.shape[:2], workers.size))
 
 
 def worker_deviation(

@@ -10,8 +10,8 @@ from scipy import special
 
 from design_sim.arrays import Floats
 from design_sim.cells import Cells
-from design_sim.stated import Correlation, NotNegative, OpenShare, Positive, Stated
-from design_sim.world.logit_normal import LogitNormal, shift_for_difference, solve_logit_normal
+from design_sim.stated import Correlation, NotNegative, Positive, Stated
+from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference, solve_logit_normal
 
 Better = Literal["lower", "higher"]
 
@@ -81,7 +81,7 @@ class RecordedContinuous(Stated):
     """Standard deviation between authorities of a year's true mean."""
     family_sd: Positive
     """Standard deviation between the families of an authority and year."""
-    per_10000_children: Positive = 540.0
+    per_10000_children: Annotated[float, Field(ge=0.01, le=10_000)] = 540.0
     """Families on record in a year, for each 10,000 children."""
     quality_correlation: Correlation = 0.0
     better: Better = "higher"
@@ -96,7 +96,7 @@ class RecordedBinary(Stated):
 
     kind: Literal["binary"]
     source: Literal["record"]
-    mean: OpenShare
+    mean: Annotated[float, Field(ge=EDGE, le=1 - EDGE)]
     """Mean risk over authorities, without any framework, at the start."""
     effect: Annotated[float, Field(gt=-1, lt=1)]
     """Mean risk difference of the framework at fidelity 1, over families that take part."""
@@ -104,7 +104,7 @@ class RecordedBinary(Stated):
     """National change of the mean risk in a year."""
     authority_sd: NotNegative = 0.056
     """Standard deviation of the risk between authorities in a year."""
-    per_10000_children: Positive = 540.0
+    per_10000_children: Annotated[float, Field(ge=0.01, le=10_000)] = 540.0
     """Families on record in a year (the denominator), for each 10,000 children."""
     quality_correlation: Correlation = 0.0
     effect_scale: Literal["logit", "probability"] = "logit"

@@ -7,7 +7,9 @@ switches its mechanism off where the docstring says so.
 
 from typing import Annotated, Self
 
+import numpy as np
 from pydantic import Field, model_validator
+from scipy import special
 
 from design_sim.stated import Correlation, NotNegative, OpenShare, Positive, Share, Stated
 from design_sim.world.logit_normal import fidelity_scale
@@ -16,16 +18,29 @@ from design_sim.world.logit_normal import fidelity_scale
 class Size(Stated):
     """Children living in each authority: lognormal, cut off at both ends."""
 
-    log_mean: float = 11.10
-    log_sd: NotNegative = 0.61
-    smallest: Positive = 8_000.0
-    largest: Positive = 355_000.0
+    log_mean: Annotated[float, Field(ge=0, le=20)] = 11.10
+    log_sd: Annotated[float, Field(ge=0, le=5)] = 0.61
+    smallest: Annotated[float, Field(ge=1, le=1e9)] = 8_000.0
+    largest: Annotated[float, Field(ge=1, le=1e9)] = 355_000.0
 
     @model_validator(mode="after")
-    def _ends_in_order(self) -> Self:
+    def _leaves_some(self) -> Self:
         if self.smallest > self.largest:
             raise ValueError(f"smallest {self.smallest:g} is above largest {self.largest:g}")
+        low, high = self.cut_shares
+        if high - low < 1e-3:
+            raise ValueError(
+                f"with log_mean {self.log_mean:g} and log_sd {self.log_sd:g} fewer than one authority in a "
+                f"thousand lies between smallest {self.smallest:g} and largest {self.largest:g}"
+            )
         return self
+
+    @property
+    def cut_shares(self) -> tuple[float, float]:
+        """Shares of the lognormal below the smallest and below the largest."""
+        ends = np.log([self.smallest, self.largest]) - self.log_mean
+        low, high = special.ndtr(ends / self.log_sd) if self.log_sd else np.heaviside(ends, [0.0, 1.0])
+        return float(low), float(high)
 
 
 class Time(Stated):
@@ -178,3 +193,13 @@ class WorldSettings(Stated):
                 f"above the {self.authorities} authorities"
             )
         return self
+
+
+def block_size(world: WorldSettings) -> int:
+    """Replicates drawn from one set of streams: a power of two from 16 to 4,096.
+
+    The largest with replicates x authorities x occasions <= 2^19. It comes from the world's settings alone,
+    so that neither designs, nor the number of replicates, nor the machine can move a number.
+    """
+    numbers = world.authorities * world.time.occasions
+    return int(np.clip(2 ** int(np.log2(2**19 / numbers)), 16, 4_096))
