@@ -8,10 +8,11 @@ from design_sim.allocation import Allocation, two_arms
 from design_sim.estimands import Estimand, authority_effects, true_value
 from design_sim.streams import Streams
 from design_sim.world.draw import World, draw_world
-from design_sim.world.outcomes import Outcome, RecordedBinary, SurveyedOutcome
+from design_sim.world.logit_normal import shift_for_difference
+from design_sim.world.outcomes import Outcome, RecordedBinary, SurveyedContinuous
 from design_sim.world.settings import WorldSettings
 
-SURVEY = SurveyedOutcome(kind="continuous", source="survey", effect=2.0)
+SURVEY = SurveyedContinuous(kind="continuous", source="survey", effect=2.0)
 BINARY = RecordedBinary(kind="binary", source="record", mean=0.2, effect=-0.05)
 RICH = {"informal": {"share": 0.5, "fidelity": 0.4}, "adoption": {"authorities": 3}}
 
@@ -34,6 +35,7 @@ def test_truth_is_the_weighted_mean_of_the_sets_own_effects(
     world, allocation = setting(outcome)
     estimand = Estimand(rung=rung, average=average, weights=weights)  # type: ignore[arg-type]
     truth = np.broadcast_to(true_value(estimand, world, allocation, "y", (1, 2)), 50)
+    shift = shift_for_difference(BINARY.risks(0), BINARY.effect)
     reached = 1 - np.exp(-np.log(5) * 1.5 / 2)
     for replicate in (0, 17):
         members = {
@@ -54,7 +56,7 @@ def test_truth_is_the_weighted_mean_of_the_sets_own_effects(
             else:
                 risk = world.record("y").expected[replicate, authority, 3]
                 risks = [
-                    risk + uptake * (special.expit(special.logit(risk) + BINARY.shift * dose) - risk)
+                    risk + uptake * (special.expit(special.logit(risk) + shift * dose) - risk)
                     for dose in (fidelity, informal)
                 ]
                 effects.append(risks[0] - risks[1])

@@ -13,10 +13,8 @@ import numpy as np
 from design_sim.allocation import Allocation
 from design_sim.arrays import Floats
 from design_sim.stated import Stated
-from design_sim.world.delivery import risk_with_framework
 from design_sim.world.draw import World, enrolled
 from design_sim.world.fidelity import maturity
-from design_sim.world.outcomes import RecordedBinary
 
 Rung = Literal["offered", "full_fidelity", "per_fidelity"]
 Average = Literal["sample", "adopters", "national"]
@@ -80,31 +78,21 @@ def true_value(
 def authority_effects(rung: Rung, world: World, outcome: str, window: Sequence[int]) -> Floats:
     """Mean effect on the families of every authority over the window: (replicate, authority).
 
-    Both axes 1 where the effect is the same everywhere. `offered` is uptake x (fidelity reached in the
-    window - informal fidelity) x effect for a continuous outcome, and the same contrast of risks for a
-    binary one. `full_fidelity` is the effect itself. Since the response to fidelity is linear its slope is
-    1, and `per_fidelity` has the value of `full_fidelity`.
+    Both axes 1 where the effect is the same everywhere. `offered` contrasts the fidelity reached in the
+    window with that of informal use, both with the uptake of the world; `full_fidelity` contrasts fidelity
+    1 with none, for a family that takes part. Since the response to fidelity is linear its slope is 1, and
+    `per_fidelity` has the value of `full_fidelity`.
     """
     settings, what = world.settings, world.outcomes[outcome]
     at = np.arange(settings.time.start + window[0], settings.time.start + window[1])
-    reached = maturity(world)[at]
-    if not isinstance(what, RecordedBinary):
-        if rung != "offered":
-            return np.full((1, 1), what.effect)
-        implemented = world.mature_fidelity * reached.mean() - world.informal_fidelity
-        offered: Floats = what.effect * settings.uptake * implemented
-        return offered
-    if what.effect == 0:
-        return np.zeros((1, 1))
-    expected = world.record(outcome).expected
-    risk = expected[:, :, np.minimum(at, expected.shape[2] - 1)]
     if rung != "offered":
-        full: Floats = (risk_with_framework(what, risk, np.ones((1, 1, 1)), 1.0) - risk).mean(axis=2)
+        full: Floats = what.effect_of(world, outcome, at, np.ones((1, 1, 1)), 1.0).mean(axis=2)
         return full
-    implemented = world.mature_fidelity[:, :, np.newaxis] * reached
+    implemented = world.mature_fidelity[:, :, np.newaxis] * maturity(world)[at]
     informal = world.informal_fidelity[:, :, np.newaxis]
-    effect: Floats = (
-        risk_with_framework(what, risk, implemented, settings.uptake)
-        - risk_with_framework(what, risk, informal, settings.uptake)
-    ).mean(axis=2)
-    return effect
+    with_study, without = (
+        what.effect_of(world, outcome, at, fidelity, settings.uptake).mean(axis=2)
+        for fidelity in (implemented, informal)
+    )
+    offered: Floats = with_study - without
+    return offered

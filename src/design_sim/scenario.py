@@ -10,8 +10,8 @@ from design_sim.estimands import Estimand
 from design_sim.estimators import Estimator
 from design_sim.faults import found, nearest
 from design_sim.measurement import COVARIATES
-from design_sim.world.delivery import LARGEST, Resolution, rows_of_authority
-from design_sim.world.outcomes import Outcome, RecordedBinary, SurveyedOutcome
+from design_sim.world.delivery import LARGEST, Resolution
+from design_sim.world.outcomes import Outcome
 from design_sim.world.settings import WorldSettings, block_size
 
 
@@ -134,7 +134,7 @@ def _run_faults(world: WorldSettings, seed: int, alpha: float, window: tuple[int
 def _world_faults(world: WorldSettings, outcomes: Mapping[str, Outcome | None]) -> Iterator[str]:
     adoption, time = world.adoption, world.time
     if adoption and adoption.bad_year_outcome:
-        recorded = {name for name, what in outcomes.items() if not isinstance(what, SurveyedOutcome)}
+        recorded = {name for name, what in outcomes.items() if what is None or what.source == "record"}
         if adoption.bad_year_outcome not in recorded:
             yield (
                 f"world.adoption.bad_year_outcome: {adoption.bad_year_outcome!r} is not a recorded outcome"
@@ -143,12 +143,8 @@ def _world_faults(world: WorldSettings, outcomes: Mapping[str, Outcome | None]) 
         if time.years_before == 0:
             yield "world.adoption.bad_year_weight: needs world.time.years_before of at least 1"
     for name, outcome in outcomes.items():
-        if isinstance(outcome, RecordedBinary):
-            for year in (-time.years_before, time.years_after - 1):
-                try:
-                    outcome.risks(year)
-                except ValueError as reason:
-                    yield f"outcomes.{name}.trend: in year {year} from the start, {reason}"
+        if outcome is not None:
+            yield from (f"outcomes.{name}.{fault}" for fault in outcome.faults(time))
 
 
 def _unused_faults(
@@ -171,7 +167,7 @@ def _design_faults(
     if design.outcome not in outcomes:
         yield f"{path}.outcome: {design.outcome!r} is not an outcome{nearest(design.outcome, outcomes)}"
     outcome = outcomes.get(design.outcome)
-    if isinstance(outcome, SurveyedOutcome):
+    if outcome is not None and outcome.source == "survey":
         if design.sample is None:
             yield f"{path}.sample: missing; outcome {design.outcome!r} is surveyed and needs a sample"
         elif design.sample.workers > world.workers.per_team:
@@ -189,9 +185,9 @@ def _size_faults(
 ) -> Iterator[str]:
     """A study whose arrays would not fit in memory, with the number."""
     design, families = study.design, wanted_resolution(study, resolution) == "unit"
-    if outcome is None or (isinstance(outcome, SurveyedOutcome) and design.sample is None):
+    if outcome is None:
         return
-    rows = rows_of_authority(world, outcome, design.sample, families=families)
+    rows = outcome.most_rows(world, design.sample, families=families)
     slots = min(design.n_enrolled(world), world.authorities)
     members = design.sample.teams * world.workers.per_team if design.sample else 1
     depth = max(slots * rows * design.occasions(world.time)[0].size, world.authorities * members)

@@ -22,7 +22,7 @@ from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
 from design_sim.streams import Streams
 from design_sim.tally import Tally
-from design_sim.world.delivery import deliver
+from design_sim.world.delivery import Fieldwork, deliver
 from design_sim.world.draw import World, draw_world
 from design_sim.world.settings import block_size
 
@@ -100,14 +100,10 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
     allocation = design.allocate(world, world.streams)
     occasions, follow_up = design.occasions(scenario.world.time)
     estimators = [answer.estimator for answer in study.answers.values()]
+    spread = any(estimator.needs == "cells" for estimator in estimators)
+    resolution = scenario.resolution_of(study)
     delivery = deliver(
-        world,
-        allocation,
-        design.outcome,
-        occasions,
-        design.sample,
-        scenario.resolution_of(study),
-        spread=any(estimator.needs == "cells" for estimator in estimators),
+        Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread)
     )
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
     stated, null = (

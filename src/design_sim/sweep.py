@@ -13,7 +13,7 @@ from importlib import resources
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from design_sim.designs import DESIGNS
 from design_sim.errors import ScenarioError
@@ -314,8 +314,7 @@ def _outcome(table: dict[str, Any], path: str, faults: list[str]) -> Outcome | N
         pairs = ", ".join(f'kind = "{k}" with source = "{s}"' for k, s in OUTCOMES)
         faults.append(f"{path}: found kind {found(kind)}, source {found(source)}; allowed: {pairs}")
         return None
-    outcome: Outcome | None = validate(model, table, path, faults)
-    return outcome
+    return cast(Outcome | None, validate(model, table, path, faults))
 
 
 def _study(table: dict[str, Any], path: str, faults: list[str]) -> Study | None:

@@ -6,16 +6,16 @@ from scipy import stats
 
 from design_sim.allocation import Allocation, two_arms
 from design_sim.streams import Streams
-from design_sim.world.delivery import Delivery, Sample, deliver
+from design_sim.world.delivery import Delivery, Fieldwork, Sample, deliver
 from design_sim.world.draw import World, draw_world
 from design_sim.world.fidelity import maturity
-from design_sim.world.outcomes import Outcome, RecordedBinary, RecordedContinuous, SurveyedOutcome
+from design_sim.world.outcomes import Outcome, RecordedBinary, RecordedContinuous, SurveyedContinuous
 from design_sim.world.settings import WorldSettings
 
 SMALL = {"log_mean": 8.0, "log_sd": 0.3, "smallest": 1_000.0, "largest": 9_000.0}
 BINARY = RecordedBinary(kind="binary", source="record", mean=0.3, effect=-0.1, authority_sd=0.08)
 RECORD = RecordedContinuous(kind="continuous", source="record", effect=2.0, authority_sd=1.0, family_sd=5.0)
-SURVEY = SurveyedOutcome.model_validate(
+SURVEY = SurveyedContinuous.model_validate(
     {
         "kind": "continuous",
         "source": "survey",
@@ -41,7 +41,8 @@ def delivered(outcome: Outcome, n: int = 400, resolution: str = "cell", **tables
     """What happened in those authorities."""
     world, allocation = setting(outcome, n, **tables)
     sample = SAMPLE if outcome is SURVEY else None
-    return deliver(world, allocation, "y", OCCASIONS, sample, resolution, spread=True)  # type: ignore[arg-type]
+    work = Fieldwork(world, allocation, "y", OCCASIONS, sample, resolution, spread=True)  # type: ignore[arg-type]
+    return deliver(work)
 
 
 @pytest.mark.parametrize("outcome", [BINARY, RECORD, SURVEY], ids=["binary", "record", "survey"])
@@ -125,7 +126,7 @@ def test_competence_raises_outcomes_and_fidelity_of_the_same_workers() -> None:
     """A competent worker does better with or without the framework: the link that confounds a contrast."""
     linked = SURVEY.model_copy(update={"competence_correlation": 0.9})
     world, allocation = setting(linked, 400, fidelity={"competence_correlation": 0.9})
-    delivery = deliver(world, allocation, "y", OCCASIONS, SAMPLE)
+    delivery = deliver(Fieldwork(world, allocation, "y", OCCASIONS, SAMPLE))
     treated = delivery.roster.authority < 3
     correlation = np.corrcoef(
         delivery.null.mean[:, treated, 1].ravel(), delivery.exposure[:, treated, 1].ravel()
@@ -137,7 +138,7 @@ def test_an_authority_with_fewer_teams_gives_those_that_it_has() -> None:
     """Nobody is invented: cells beyond an authority's teams hold no family."""
     world, allocation = setting(SURVEY, 4, workers={"per_10000_children": 25.0, "per_team": 3})
     sample = Sample(teams=4, workers=3, families=2)
-    delivery = deliver(world, allocation, "y", OCCASIONS, sample, spread=True)
+    delivery = deliver(Fieldwork(world, allocation, "y", OCCASIONS, sample, spread=True))
     by_authority = delivery.null.pool(delivery.roster, "authority").n[0, :, 0]
     assert by_authority == pytest.approx(np.minimum(world.n_teams, 4) * 6)
     assert (by_authority < 24).any()

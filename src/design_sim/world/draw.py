@@ -6,6 +6,7 @@ that nothing uses draws nothing, and the order of asking changes no number.
 
 from collections.abc import Mapping
 from functools import cache, cached_property
+from typing import cast
 
 import numpy as np
 from scipy import special
@@ -13,14 +14,7 @@ from scipy import special
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.streams import Streams
 from design_sim.world.logit_normal import FidelityScale, fidelity_scale, mean_over_workers
-from design_sim.world.outcomes import (
-    Outcome,
-    Record,
-    RecordedOutcome,
-    SurveyedOutcome,
-    denominators,
-    draw_record,
-)
+from design_sim.world.outcome import Outcome, Record, RecordedOutcome, families_on_record
 from design_sim.world.settings import Memory, Size, WorldSettings
 
 
@@ -185,26 +179,29 @@ class World:
         return np.where(uses, informal.fidelity, 0.0)
 
     def record(self, name: str) -> Record:
-        """What every authority has on record of an outcome, without any framework."""
+        """What every authority has on record of an outcome, without any framework.
+
+        Its expected values have an occasion axis for every occasion. A binary outcome's cells carry their
+        sum of squares; a continuous one's is drawn where an answer asks for it.
+        """
         if name not in self._records:
-            outcome = self.outcomes[name]
-            if isinstance(outcome, SurveyedOutcome):
-                raise ValueError(f"{name} is surveyed, not recorded")
-            time = self.settings.time
-            self._records[name] = draw_record(
-                outcome,
-                self.families_on_record(name),
-                self.deviation(name),
-                time.start,
-                time.occasions,
-                self.streams.rng("record_noise", name),
-            )
+            outcome, time = self._recorded(name), self.settings.time
+            years = np.arange(time.occasions) - time.start
+            rng = self.streams.rng("record_noise", name)
+            record = outcome.record(self.families_on_record(name), self.deviation(name), years, rng)
+            shape = (*record.expected.shape[:2], time.occasions)
+            self._records[name] = Record(record.cells, np.broadcast_to(record.expected, shape))
         return self._records[name]
 
     def families_on_record(self, name: str) -> Floats:
         """Families in a recorded outcome's denominator each year, (authority,)."""
-        outcome: RecordedOutcome = self.outcomes[name]  # type: ignore[assignment]
-        return denominators(outcome, self.children)
+        return families_on_record(self._recorded(name).per_10000_children, self.children)
+
+    def _recorded(self, name: str) -> RecordedOutcome:
+        outcome = self.outcomes[name]
+        if outcome.source != "record":
+            raise ValueError(f"{name} is not recorded: its source is {outcome.source}")
+        return cast(RecordedOutcome, outcome)
 
     def deviation(self, name: str) -> Floats:
         """An outcome's authority deviation, mean 0 and SD 1, (replicate, authority, occasion).

@@ -1,0 +1,146 @@
+"""What an outcome is: what a person states of it, how it comes about, and how a framework moves it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.random import Generator
+
+from design_sim.arrays import Floats, Ints
+from design_sim.cells import Cells
+from design_sim.roster import Roster
+from design_sim.world.settings import Time, WorldSettings
+
+if TYPE_CHECKING:
+    from design_sim.world.delivery import Delivery, Fieldwork, Sample
+    from design_sim.world.draw import World
+
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A recorded outcome of every authority and year, without any framework.
+
+    Parameters
+    ----------
+    cells : Cells
+        As recorded, chance included, (replicate, authority, occasion).
+    expected : float array, (replicate, authority, occasion)
+        The mean or risk behind it.
+    """
+
+    cells: Cells
+    expected: Floats
+
+
+class Outcome(Protocol):
+    """A kind of outcome; a frozen settings model whose fields are its TOML keys."""
+
+    @property
+    def kind(self) -> str:
+        """Its scale: continuous, binary."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where it comes from: record, survey."""
+        ...
+
+    @property
+    def effect(self) -> float:
+        """Effect of the framework at fidelity 1 on a family that takes part."""
+        ...
+
+    @property
+    def mean(self) -> float:
+        """Mean without any framework, at the start."""
+        ...
+
+    @property
+    def trend(self) -> float:
+        """National change a year."""
+        ...
+
+    @property
+    def authority_sd(self) -> float:
+        """Standard deviation of a year's true mean between authorities."""
+        ...
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over all families in a year."""
+        ...
+
+    @property
+    def quality_correlation(self) -> float:
+        """Correlation of an authority's deviation with its quality in the same year."""
+        ...
+
+    @property
+    def better(self) -> Better:
+        """The direction that is desired."""
+        ...
+
+    def effect_of(self, world: "World", name: str, at: Ints, fidelity: Floats, uptake: float) -> Floats:
+        """Mean effect of practising at a fidelity against no framework, for each authority.
+
+        Parameters
+        ----------
+        at : int array, (occasion,)
+            The occasions.
+        fidelity : float array, (replicate, authority, occasion)
+            Fidelity of what is practised; any axis may be 1.
+        uptake : float
+            Share of families that take part.
+        """
+        ...
+
+    def deliver(self, fieldwork: "Fieldwork") -> "Delivery":
+        """The outcome in a study's authorities, with the framework and without its effect."""
+        ...
+
+    def most_rows(self, world: WorldSettings, sample: "Sample | None", *, families: bool) -> int:
+        """The most rows that an authority can have in a study, in cells or in single families."""
+        ...
+
+    def faults(self, time: Time) -> list[str]:
+        """What does not go with the world's years, `key: reason` each."""
+        ...
+
+
+class RecordedOutcome(Outcome, Protocol):
+    """An outcome on the authorities' own records, drawn in the world for every authority and year."""
+
+    per_10000_children: float
+
+    def record(self, n: Floats, deviation: Floats, years: Ints, rng: Generator) -> Record:
+        """Draw what authorities have on record, without any framework.
+
+        Parameters
+        ----------
+        n : float array, (authority,)
+            Families on record in a year.
+        deviation : float array, (replicate, authority, occasion)
+            The authorities' standardised deviations; occasion axis 1 where they never change.
+        years : int array, (occasion,)
+            Years counted from the start.
+        """
+        ...
+
+
+def families_on_record(per_10000_children: float, children: Floats) -> Floats:
+    """Families on record in a year in each authority, whole and at least 1: (authority,)."""
+    n: Floats = np.maximum(np.rint(children * per_10000_children / 10_000), 1.0)
+    return n
+
+
+def roster_of_families(n_slots: int, longest: int) -> Roster:
+    """Rows for up to `longest` single families in every slot, workers not told apart."""
+    index = np.arange(n_slots * longest)
+    return Roster(index // longest, index // longest, index)
+
+
+def shifted(cells: Cells, effect: Floats) -> Cells:
+    """The same families with an effect added to the outcome of each."""
+    return Cells(cells.n, cells.mean + effect, cells.ss)

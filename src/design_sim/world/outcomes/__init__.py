@@ -1,0 +1,25 @@
+"""The kinds of outcome, a file for each: what is stated, how it comes about, how a framework moves it.
+
+To add one, copy the nearest neighbour and give it a line in `OUTCOMES`.
+"""
+
+from design_sim.world.outcome import Outcome, RecordedOutcome
+from design_sim.world.outcomes.recorded_binary import RecordedBinary
+from design_sim.world.outcomes.recorded_continuous import RecordedContinuous
+from design_sim.world.outcomes.surveyed_continuous import SurveyedContinuous
+
+OUTCOMES: dict[tuple[str, str], type] = {
+    ("continuous", "survey"): SurveyedContinuous,
+    ("continuous", "record"): RecordedContinuous,
+    ("binary", "record"): RecordedBinary,
+}
+"""Every kind of outcome, by its `kind` and `source`."""
+
+__all__ = [
+    "OUTCOMES",
+    "Outcome",
+    "RecordedBinary",
+    "RecordedContinuous",
+    "RecordedOutcome",
+    "SurveyedContinuous",
+]

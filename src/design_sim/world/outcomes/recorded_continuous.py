@@ -1,0 +1,104 @@
+"""A continuous outcome on the authorities' own records, such as days until a decision.
+
+The mean of an authority and year is normal around the national one, families are normal around it; what is
+on record is drawn in the world, and delivery adds the effect.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from numpy.random import Generator
+from pydantic import Field
+
+from design_sim.arrays import Floats, Ints
+from design_sim.cells import Cells
+from design_sim.roster import Roster
+from design_sim.stated import Correlation, NotNegative, Positive, Stated
+from design_sim.world.delivery import Delivery, Fieldwork, Sample
+from design_sim.world.draw import children_of, enrolled
+from design_sim.world.outcome import Better, Record, families_on_record, roster_of_families, shifted
+from design_sim.world.settings import Time, WorldSettings
+
+if TYPE_CHECKING:
+    from design_sim.world.draw import World
+
+
+class RecordedContinuous(Stated):
+    """A continuous outcome on the authorities' own records, for every authority and year."""
+
+    kind: Literal["continuous"] = "continuous"
+    source: Literal["record"] = "record"
+    mean: float = 0.0
+    """Mean without any framework at the start, in the outcome's units."""
+    effect: float
+    """Effect of the framework at fidelity 1 on a family that takes part, in the outcome's units."""
+    trend: float = 0.0
+    """National change a year, in the outcome's units."""
+    authority_sd: NotNegative
+    """Standard deviation between authorities of a year's true mean."""
+    family_sd: Positive
+    """Standard deviation between the families of an authority and year."""
+    per_10000_children: Annotated[float, Field(ge=0.01, le=10_000)] = 540.0
+    """Families on record in a year, for each 10,000 children."""
+    quality_correlation: Correlation = 0.0
+    """Correlation of an authority's mean with its quality in the same year."""
+    better: Better = "higher"
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over all families in a year."""
+        return float(np.hypot(self.authority_sd, self.family_sd))
+
+    def record(self, n: Floats, deviation: Floats, years: Ints, rng: Generator) -> Record:
+        """Means around the expected ones, with the scatter of so many families."""
+        expected = self.mean + self.trend * years + self.authority_sd * deviation
+        noise = rng.standard_normal((deviation.shape[0], n.size, years.size))
+        noise *= self.family_sd / np.sqrt(n)[:, np.newaxis]
+        n_all = np.broadcast_to(n[:, np.newaxis], (1, n.size, years.size))
+        return Record(Cells(n_all, noise + expected), expected)
+
+    def effect_of(self, world: "World", name: str, at: Ints, fidelity: Floats, uptake: float) -> Floats:
+        """uptake x fidelity x effect, the same for every family."""
+        return self.effect * uptake * fidelity
+
+    def deliver(self, fieldwork: Fieldwork) -> Delivery:
+        """The enrolled authorities' records, with the effect added."""
+        work, unit = fieldwork, fieldwork.unit
+        exposure = work.world.settings.uptake * work.practised(enrolled(work.world.mature_fidelity, unit))
+        record = work.world.record(work.outcome).cells
+        mean = enrolled(record.mean[:, :, work.occasions], unit)
+        n = enrolled(record.n[:, :, :1], unit)
+        n = np.broadcast_to(n, (*n.shape[:2], work.occasions.size))
+        rng = work.world.streams.rng("family_spread", work.outcome)
+        if work.resolution == "unit":
+            roster, null = split(n, mean, self.family_sd, rng)
+            exposure = roster.spread(exposure, "authority")
+        else:
+            roster = Roster.of_authorities(unit.shape[1])
+            ss = None
+            if work.spread:
+                ss = 2 * self.family_sd**2 * rng.standard_gamma((n - 1) / 2, mean.shape)
+            null = Cells(n, mean, ss)
+        return Delivery(roster, work.occasions, exposure, shifted(null, self.effect * exposure), null)
+
+    def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
+        """The authority itself, or all families of the largest."""
+        largest = children_of(world.size, world.authorities)[-1:]
+        return int(families_on_record(self.per_10000_children, largest)[0]) if families else 1
+
+    def faults(self, time: Time) -> list[str]:
+        """None: a trend may lead anywhere."""
+        return []
+
+
+def split(n: Floats, mean: Floats, sd: float, rng: Generator) -> tuple[Roster, Cells]:
+    """Single families whose mean is the recorded one: normal deviations, centred in each cell."""
+    n_slots, n_occasions = n.shape[1:]
+    longest = int(n.max())
+    taken = np.arange(longest)[:, np.newaxis] < n[:, :, np.newaxis, :]
+    noise = rng.standard_normal((mean.shape[0], n_slots, longest, n_occasions)) * sd
+    centred = noise - ((noise * taken).sum(axis=2) / n)[:, :, np.newaxis]
+    single = np.where(taken, mean[:, :, np.newaxis] + centred, np.nan)
+    shape = (-1, n_slots * longest, n_occasions)
+    cells = Cells(taken.astype(np.float64).reshape(shape), single.reshape(shape), np.zeros((1, *shape[1:])))
+    return roster_of_families(n_slots, longest), cells
