@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.random import Generator
-from scipy import special
 
 from design_sim.arrays import Batch, Floats, Ints
+from design_sim.numerics.student import t_p_value, t_quantile
 from design_sim.panel import Panel
 
 Needs = Literal["means", "cells", "families"]
@@ -94,6 +94,11 @@ class Estimator(Protocol):
         """The covariates that it adjusts for, by name."""
         ...
 
+    @property
+    def by_allocation(self) -> bool:
+        """Whether its test draws on the law of the allocation."""
+        ...
+
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; `rng` serves methods that draw, and no other."""
         ...
@@ -145,17 +150,3 @@ def t_estimates(
         p_floor=np.zeros(1),
         status=status,
     )
-
-
-def t_p_value(statistic: Floats, df: Floats) -> Floats:
-    """Two-sided p-value of a t statistic; infinite df mean the normal distribution."""
-    p_value: Floats = 2 * special.stdtr(df, -np.abs(statistic))
-    return p_value
-
-
-def t_quantile(probability: float, df: Floats) -> Floats:
-    """Quantile of Student's t, for every df (infinite: the normal quantile)."""
-    values, which = np.unique(df, return_inverse=True)
-    quantile = special.stdtrit(values, probability)
-    quantile = np.where(np.isinf(values), special.ndtri(probability), quantile)
-    return np.asarray(quantile[which])

@@ -298,5 +298,8 @@ def enrolled(values: Floats | Bools | Ints, unit: Ints) -> Floats:
         return np.asarray(values)
     if values.shape[0] == 1:
         return np.asarray(values[0][unit])
-    index = unit.reshape(*unit.shape, *(1,) * (values.ndim - 2))
-    return np.asarray(np.take_along_axis(values, index, axis=1))
+    n_replicates, n_authorities, *rest = values.shape
+    if np.prod(rest) == 1:
+        return np.take_along_axis(np.asarray(values), unit.reshape(*unit.shape, *rest), axis=1)
+    row = unit + np.arange(n_replicates)[:, np.newaxis] * n_authorities
+    return np.asarray(values.reshape(n_replicates * n_authorities, *rest).take(row, axis=0))
