@@ -34,6 +34,8 @@ COMPONENTS = {
     "allocation": 18,
     "enrolment": 19,
     "analysis": 20,
+    "uptake": 21,
+    "uptake_spread": 22,
 }
 """The number of each component; a number is never given to another component."""
 

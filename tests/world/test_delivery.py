@@ -5,10 +5,12 @@ import pytest
 from scipy import stats
 
 from design_sim.allocation import Allocation, two_arms
+from design_sim.cells import Cells
 from design_sim.streams import Streams
 from design_sim.world.delivery import Delivery, Fieldwork, Sample, deliver
 from design_sim.world.draw import World, draw_world
 from design_sim.world.fidelity import maturity
+from design_sim.world.outcome import practised_on
 from design_sim.world.outcomes import Outcome, RecordedBinary, RecordedContinuous, SurveyedContinuous
 from design_sim.world.settings import WorldSettings
 
@@ -72,7 +74,7 @@ def test_survey_cells_have_the_stated_variance_at_each_level() -> None:
 
 def test_null_twin_differs_by_effect_times_exposure_alone() -> None:
     """The twin is the same draws without the effect."""
-    delivery = delivered(RECORD)
+    delivery = delivered(RECORD, uptake=1.0)
     difference = delivery.stated.mean - delivery.null.mean
     assert np.allclose(difference, 2.0 * delivery.exposure, atol=1e-12)
 
@@ -151,3 +153,23 @@ def test_workers_who_differ_in_outcomes_alone_have_rows_of_their_own() -> None:
     delivery = delivered(SURVEY, 8, fidelity={"worker_sd": 0.0})
     assert delivery.exposure.shape == delivery.stated.mean.shape
     assert np.ptp(delivery.exposure[0, :6, 1]) == 0
+
+
+@pytest.mark.parametrize("families", [1, 2, 7])
+def test_families_who_take_part_are_drawn_one_by_one_or_counted(families: int) -> None:
+    """A cell's mean and spread are those of families of whom each takes part or does not."""
+    rng = np.random.default_rng(3)
+    n, effect, uptake, replicates = float(families), 3.0, 0.6, 20_000
+    one_by_one = rng.standard_normal((replicates, families))
+    one_by_one += effect * (rng.random((replicates, families)) < uptake)
+    ss = 2 * rng.standard_gamma(np.full((replicates, 1, 1), (n - 1) / 2))
+    null = Cells(np.full((1, 1, 1), n), rng.standard_normal((replicates, 1, 1)) / np.sqrt(n), ss)
+    cells = practised_on(null, np.full((1, 1, 1), effect), uptake, Streams(1, 0), "y")
+    assert stats.ks_2samp(cells.mean.ravel(), one_by_one.mean(axis=1)).pvalue > 1e-3
+    assert cells.ss is not None
+    if families > 1:
+        spread = ((one_by_one - one_by_one.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+        assert stats.ks_2samp(cells.ss.ravel(), spread).pvalue > 1e-3
+        together = np.corrcoef(cells.mean.ravel(), cells.ss.ravel())[0, 1]
+        apart = np.corrcoef(one_by_one.mean(axis=1), spread)[0, 1]
+        assert together == pytest.approx(apart, abs=4 * np.sqrt(2 / replicates))

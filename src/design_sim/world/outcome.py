@@ -9,6 +9,7 @@ from numpy.random import Generator
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
+from design_sim.streams import Streams
 from design_sim.world.settings import Time, WorldSettings
 
 if TYPE_CHECKING:
@@ -141,6 +142,43 @@ def roster_of_families(n_slots: int, longest: int) -> Roster:
     return Roster(index // longest, index // longest, index)
 
 
-def shifted(cells: Cells, effect: Floats) -> Cells:
-    """The same families with an effect added to the outcome of each."""
-    return Cells(cells.n, cells.mean + effect, cells.ss)
+def practised_on(null: Cells, effect: Floats, uptake: float, streams: Streams, name: str) -> Cells:
+    """The same families with an effect added to the outcome of each one that takes part.
+
+    Parameters
+    ----------
+    null : Cells
+        Normal outcomes without the effect.
+    effect : float array, (replicate, row, occasion)
+        Effect on a family that takes part.
+    uptake : float
+        Chance of a family to take part.
+    streams : Streams
+        For who takes part.
+    name : str
+        Name of the outcome.
+
+    Notes
+    -----
+    Of n families K ~ Binomial(n, uptake) take part: the mean rises by effect x K / n. Normal deviations point
+    in a uniform direction of n - 1 dimensions whatever their length, and takers against others are one such
+    direction: with u its coordinate and m = K (n - K) / n, the sum of squares rises by
+    2 effect u sqrt(m ss) + effect^2 m. Exact, and independent of n in cost.
+    """
+    if not effect.any():
+        return null
+    if uptake == 1:
+        return Cells(null.n, null.mean + effect, null.ss)
+    n = null.n
+    takers = streams.rng("uptake", name).binomial(n.astype(np.int64), uptake, null.mean.shape)
+    seen = np.maximum(n, 1.0)
+    mean = null.mean + effect * (takers / seen)
+    if null.ss is None or (n <= 1).all():
+        return Cells(n, mean, null.ss)
+    rng = streams.rng("uptake_spread", name)
+    along = rng.standard_normal(mean.shape)
+    across = 2 * rng.standard_gamma(np.broadcast_to(np.maximum(n - 2, 0) / 2, mean.shape))
+    coordinate = along / np.sqrt(along**2 + across)
+    contrast = takers * (n - takers) / seen
+    ss = null.ss + 2 * effect * coordinate * np.sqrt(contrast * null.ss) + effect**2 * contrast
+    return Cells(n, mean, np.maximum(ss, 0.0))

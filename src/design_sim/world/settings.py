@@ -112,7 +112,9 @@ class Fidelity(Stated):
 
 
 class Informal(Stated):
-    """Informal use of the framework in authorities outside a study; leave the table out for none.
+    """Informal use of the framework where no study put it; leave the table out for none.
+
+    An authority that uses it does so in every year, a pilot until its start, with the world's uptake.
 
     Two thirds of English authorities use the framework in some form; how well is an assumption.
     """
@@ -143,8 +145,9 @@ class Rating(Stated):
 class Adoption(Stated):
     """Who would adopt the framework unprompted: the authorities that stand highest in propensity.
 
-    Propensity = quality_weight x quality + bad_year_weight x bad year + noise of variance 1, the first
-    two standardised, in the last year before the start. Weights of 0 make adoption pure chance.
+    Propensity = quality_weight x quality + bad_year_weight x bad year + noise of variance 1, in the last
+    year before the start. A bad year is the recorded outcome's distance from its national mean towards the
+    worse, in standard deviations between authorities. Weights of 0 make adoption pure chance.
     """
 
     authorities: Annotated[int, Field(ge=1)] = 9
@@ -177,7 +180,7 @@ class WorldSettings(Stated):
     workers: Workers = Workers()
     fidelity: Fidelity = Fidelity()
     uptake: Share = 0.70
-    """Share of the families offered the framework that take part."""
+    """Chance of a family offered the framework to take part, informal use included."""
     informal: Informal | None = None
     rating: Rating = Rating()
     adoption: Adoption | None = None

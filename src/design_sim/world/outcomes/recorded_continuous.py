@@ -16,7 +16,7 @@ from design_sim.roster import Roster
 from design_sim.stated import Correlation, NotNegative, Positive, Stated
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
-from design_sim.world.outcome import Better, Record, families_on_record, roster_of_families, shifted
+from design_sim.world.outcome import Better, Record, families_on_record, practised_on, roster_of_families
 from design_sim.world.settings import Time, WorldSettings
 
 if TYPE_CHECKING:
@@ -63,23 +63,24 @@ class RecordedContinuous(Stated):
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """The enrolled authorities' records, with the effect added."""
-        work, unit = fieldwork, fieldwork.unit
-        exposure = work.world.settings.uptake * work.practised(enrolled(work.world.mature_fidelity, unit))
-        record = work.world.record(work.outcome).cells
+        work, unit, world = fieldwork, fieldwork.unit, fieldwork.world
+        practised, uptake = work.practised(enrolled(world.mature_fidelity, unit)), world.settings.uptake
+        record = world.record(work.outcome).cells
         mean = enrolled(record.mean[:, :, work.occasions], unit)
         n = enrolled(record.n[:, :, :1], unit)
         n = np.broadcast_to(n, (*n.shape[:2], work.occasions.size))
-        rng = work.world.streams.rng("family_spread", work.outcome)
+        rng = world.streams.rng("family_spread", work.outcome)
         if work.resolution == "unit":
             roster, null = split(n, mean, self.family_sd, rng)
-            exposure = roster.spread(exposure, "authority")
+            practised = roster.spread(practised, "authority")
         else:
             roster = Roster.of_authorities(unit.shape[1])
             ss = None
             if work.spread:
                 ss = 2 * self.family_sd**2 * rng.standard_gamma((n - 1) / 2, mean.shape)
             null = Cells(n, mean, ss)
-        return Delivery(roster, work.occasions, exposure, shifted(null, self.effect * exposure), null)
+        stated = practised_on(null, self.effect * practised, uptake, world.streams, work.outcome)
+        return Delivery(roster, work.occasions, uptake * practised, stated, null)
 
     def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
         """The authority itself, or all families of the largest."""

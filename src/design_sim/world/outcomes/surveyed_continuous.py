@@ -16,7 +16,7 @@ from design_sim.stated import Correlation, Positive, Stated
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
 from design_sim.world.fidelity import worker_deviation, worker_fidelity
-from design_sim.world.outcome import Better, shifted
+from design_sim.world.outcome import Better, practised_on
 from design_sim.world.settings import Time, WorldSettings
 
 if TYPE_CHECKING:
@@ -96,8 +96,9 @@ class SurveyedContinuous(Stated):
             expected = roster.spread(expected, "authority") + members
         n = np.broadcast_to(n, (*n.shape[:2], work.occasions.size))
         null = draw_families(work, expected, n, self.sd * float(np.sqrt(self.icc.family)))
-        exposure = world.settings.uptake * practised
-        return Delivery(roster, work.occasions, exposure, shifted(null, self.effect * exposure), null)
+        uptake = world.settings.uptake
+        stated = practised_on(null, self.effect * practised, uptake, world.streams, work.outcome)
+        return Delivery(roster, work.occasions, uptake * practised, stated, null)
 
     def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
         """Sampled workers, or all their families."""
