@@ -14,8 +14,8 @@ from matplotlib.text import Text
 
 from design_sim.estimators.base import Estimates, Status
 from design_sim.figures import (
-    MARKS,
-    MEANINGS,
+    CAPTIONS,
+    FIGURES,
     allocations,
     bias,
     fidelity,
@@ -23,6 +23,7 @@ from design_sim.figures import (
     save,
     to_svg,
 )
+from design_sim.figures.style import MARKS, MEANINGS
 from design_sim.results import Results, run
 from design_sim.sweep import parse
 from design_sim.tally import Tally
@@ -64,7 +65,7 @@ estimand = "offered"
 estimator = "permutation"
 estimand = "full_fidelity"
 """
-ONE = '\n[sweep]\n"designs.pilots.adopters" = [4, 9]\n'
+ONE = '\n[sweep]\n"designs.pilots.adopters" = [12, 4, 9]\n'
 SWEEPS = {
     "one case": "",
     "a numeric setting": ONE,
@@ -85,6 +86,20 @@ def one() -> Results:
     return run(parse(WORLD + DESIGNS, "one"), 32)
 
 
+def as_if_run(one: Results, text: str) -> Results:
+    """A scenario of the same designs, whose every case found what one run did."""
+    sweep = replace(parse(text, "x"), replicates=one.sweep.replicates)
+    keys = [
+        (name, answer) for name, study in sweep.cases[0].scenario.studies.items() for answer in study.answers
+    ]
+    return Results(sweep, [dict(zip(keys, one.tallies[0].values(), strict=True)) for _ in sweep.cases])
+
+
+def unrun(text: str) -> Results:
+    """A scenario without any numbers."""
+    return Results(parse(text, "x"), [])
+
+
 @pytest.mark.parametrize(
     ("draw", "sweep"),
     [
@@ -96,9 +111,11 @@ def one() -> Results:
         (bias, "two settings"),
     ],
 )
-def test_every_design_and_answer_is_named(draw: Callable[[Results], Figure], sweep: str) -> None:
+def test_every_design_and_answer_is_named(
+    one: Results, draw: Callable[[Results], Figure], sweep: str
+) -> None:
     """An answer that a figure leaves out would be taken for one that does not exist."""
-    said = texts(draw(run(parse(WORLD + DESIGNS + SWEEPS[sweep], "x"), 16)))
+    said = texts(draw(as_if_run(one, WORLD + DESIGNS + SWEEPS[sweep])))
     for name in ("pilots", "contrast", *ANSWERS):
         assert name in said
     assert "95 % Monte Carlo interval" in said
@@ -106,9 +123,11 @@ def test_every_design_and_answer_is_named(draw: Callable[[Results], Figure], swe
 
 def test_power_stands_beside_size_with_the_nominal_level(one: Results) -> None:
     """Power alone misleads wherever size is not what it should be."""
-    figure = power_and_size(one)
+    figure = one.figures["power_and_size"]
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Power", "Size"]
     assert texts(figure).count("nominal 5 %") == 2
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == ["studies that reject,\neffect as stated", "studies that reject,\nno effect"]
 
 
 def tally(power: float, size: float, null_bias: float, p_floor: float) -> Tally:
@@ -169,7 +188,7 @@ def test_a_run_in_which_every_analysis_failed_can_be_drawn(one: Results) -> None
 
 def test_bias_is_drawn_on_the_scale_of_each_outcome(one: Results) -> None:
     """Risks go in percentage points; scores do not, and the two cannot share an axis."""
-    figure = bias(one)
+    figure = one.figures["bias"]
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     assert panels["rereferral"].get_xlabel() == "percentage points"
     assert panels["engagement"].get_xlabel() == "the outcome's own units"
@@ -182,30 +201,32 @@ def test_bias_is_drawn_on_the_scale_of_each_outcome(one: Results) -> None:
     assert "found where there is no effect" in said
 
 
-def test_curves_go_through_the_values_of_the_varied_setting() -> None:
+def test_curves_go_through_the_values_of_the_varied_setting(one: Results) -> None:
     """The power that is drawn at 9 adopters is that of the case with 9 adopters."""
-    results = run(parse(WORLD + DESIGNS + '\n[sweep]\n"designs.pilots.adopters" = [12, 4, 9]\n', "x"), 64)
-    axes = power_and_size(results).axes[0]
+    asked = as_if_run(one, WORLD + DESIGNS + ONE)
+    powers = {12: 0.6, 4: 0.2, 9: 0.5}
+    tallies = [dict.fromkeys(one.tallies[0], tally(power, 0.05, 0.0, 0.0)) for power in powers.values()]
+    axes = power_and_size(Results(asked.sweep, tallies)).axes[0]
     curve = next(line for line in axes.get_lines() if len(np.asarray(line.get_xdata())) == 3)
     assert list(np.asarray(curve.get_xdata())) == [4, 9, 12]
-    by_case = {j.case.settings["designs.pilots.adopters"]: j for j in results.judged if j.design == "pilots"}
-    expected = [100 * by_case[n].tally.stated.mean_of("rejected") for n in (4, 9, 12)]
-    np.testing.assert_allclose(np.asarray(curve.get_ydata()), expected)
+    np.testing.assert_allclose(np.asarray(curve.get_ydata()), [100 * powers[n] for n in (4, 9, 12)])
 
 
-def test_labels_at_the_ends_of_lines_do_not_overlap() -> None:
+def test_labels_at_the_ends_of_lines_do_not_overlap(one: Results) -> None:
     """Two answers of one design often have nearly the same power."""
-    results = run(parse(WORLD + DESIGNS + ONE, "x"), 16)
-    figure = power_and_size(results)
+    figure = power_and_size(as_if_run(one, WORLD + DESIGNS + ONE))
+    several = 0
     for axes in figure.axes:
         ends = [text for text in axes.texts if text.get_gid() == "end-label"]
         boxes = sorted((text.get_window_extent() for text in ends), key=lambda box: box.y0)
         assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
+        several += len(boxes) > 1
+    assert several == 2
 
 
 def test_fidelity_shows_mature_reached_and_informal(one: Results) -> None:
     """What a comparison can see is the difference between what is reached and informal use."""
-    said = texts(fidelity(one.sweep))
+    said = texts(one.figures["fidelity"])
     for words in ("Once mature", "In months\n12 to 24", "Informal use", "Dose gained", "mean 0.60"):
         assert words in said
 
@@ -213,16 +234,16 @@ def test_fidelity_shows_mature_reached_and_informal(one: Results) -> None:
 def test_fidelity_without_variation_or_informal_use_can_be_drawn() -> None:
     """A world in which every authority is the same has one number for all."""
     world = WORLD.replace("[world.informal]", "[world.fidelity]\nauthority_sd = 0.0\nworker_sd = 0.0")
-    said = texts(fidelity(parse(world + DESIGNS, "x")))
+    said = texts(fidelity(unrun(world + DESIGNS)))
     assert "100 % none" in said
     assert "100 % at 0.6" in said
 
 
-def test_allocations_say_who_is_compared_on_what_and_how_it_came_about(one: Results) -> None:
+def test_allocations_say_who_is_compared_on_what_and_how_it_came_about() -> None:
     """A design is read off its arms, its data and whether chance decided."""
     trial = '\n[designs.trial]\nkind = "cluster_rct"\noutcome = "rereferral"\nauthorities = 20\n'
     trial += '[designs.trial.answers.a]\nestimator = "cluster_means"\nestimand = "offered"\n'
-    said = texts(allocations(parse(WORLD + DESIGNS + trial, "x")))
+    said = texts(allocations(unrun(WORLD + DESIGNS + trial)))
     for words in (
         "9 with framework",
         "21 without",
@@ -242,7 +263,7 @@ def test_allocations_say_who_is_compared_on_what_and_how_it_came_about(one: Resu
 def test_a_large_arm_is_cut_short_and_says_so() -> None:
     """142 rows cannot be told apart on a page; their number can."""
     world = WORLD.replace("authorities = 30", "authorities = 151")
-    figure = allocations(parse(world + DESIGNS, "x"))
+    figure = allocations(unrun(world + DESIGNS))
     assert "142 without" in texts(figure)
     assert "136 more" in texts(figure)
     boxes = [box for box in figure.axes[0].patches if box.get_height() < 1]
@@ -251,7 +272,7 @@ def test_a_large_arm_is_cut_short_and_says_so() -> None:
 
 def test_files_are_the_same_every_time(one: Results, tmp_path: Path) -> None:
     """A figure in a repository must not change where nothing changed."""
-    drawn = power_and_size(one)
+    drawn = one.figures["power_and_size"]
     first = save(drawn, tmp_path / "a.b")
     second = save(power_and_size(one), tmp_path / "again.svg")
     assert [file.name for file in first] == ["a.b.svg", "a.b.png"]
@@ -260,7 +281,7 @@ def test_files_are_the_same_every_time(one: Results, tmp_path: Path) -> None:
     assert to_svg(drawn) == first[0].read_bytes()
 
 
-def test_names_from_a_file_are_only_ever_text() -> None:
+def test_names_from_a_file_are_only_ever_text(one: Results) -> None:
     """A name with markup, mathematics, or letters that no font has must be drawn as it is written."""
     nasty = "<script>alert(1)</script>", "$\\\\frac{$ & $x_1$", "漢字\\u0001"
     text = WORLD + DESIGNS
@@ -268,22 +289,23 @@ def test_names_from_a_file_are_only_ever_text() -> None:
         text = text.replace(f"designs.{old}", f'designs."{new}"').replace(
             f"answers.{old}", f'answers."{new}"'
         )
-    results = run(parse(text, "x"), 16)
-    for figure in (power_and_size(results), bias(results), allocations(results.sweep)):
+    results = as_if_run(one, text)
+    for name in ("power_and_size", "bias", "allocations"):
+        figure = results.figures[name]
         svg = to_svg(figure).decode()
         root = ElementTree.fromstring(svg)
         assert not [element for element in root.iter() if element.tag.endswith("script")]
         assert "<script" not in svg
         said = "".join(root.itertext())
         assert "<script>alert(1)</s" in said
-    assert "$\\frac{$ & $x_1$" in texts(power_and_size(results))
+    assert "$\\frac{$ & $x_1$" in texts(results.figures["power_and_size"])
 
 
 def test_a_user_s_own_style_does_not_change_a_figure(one: Results) -> None:
     """The same run gives the same file, whatever a person's matplotlibrc holds."""
     import matplotlib
 
-    plainly = to_svg(power_and_size(one))
+    plainly = to_svg(one.figures["power_and_size"])
     with matplotlib.rc_context({"font.size": 20, "axes.grid": True, "svg.fonttype": "path"}):
         assert to_svg(power_and_size(one)) == plainly
 
@@ -292,3 +314,16 @@ def test_marks_in_the_key_are_those_of_the_figure() -> None:
     """A key that showed another shape would name the wrong answers."""
     assert len(set(MARKS.values())) == len(MARKS) == len(MEANINGS)
     assert all(marker in Line2D.markers for marker in MARKS.values())
+
+
+def test_every_figure_is_drawn_once_and_has_a_caption(one: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and report show the same pictures, and drawing takes most of their time."""
+    assert list(FIGURES) == list(CAPTIONS)
+    drawn: list[str] = []
+    for name in FIGURES:
+        monkeypatch.setitem(FIGURES, name, lambda _, name=name: drawn.append(name) or Figure())
+    results = replace(one)
+    assert list(results.figures) == list(results.figures) == drawn == list(FIGURES)
+    assert results.figure("bias") is not results.figures["bias"]
+    with pytest.raises(ValueError, match="'pie' is not a figure; there are power_and_size, bias"):
+        results.figure("pie")

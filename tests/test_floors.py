@@ -12,7 +12,18 @@ FLOORS = {
     2: ["world"],
     3: ["designs", "measurement", "estimands", "estimators", "theory"],
     4: ["tally", "performance", "scenario", "simulate"],
-    5: ["sweep", "results", "store", "figures", "reading", "report", "cli", "__init__", "__main__"],
+    5: [
+        "sweep",
+        "results",
+        "store",
+        "wording",
+        "figures",
+        "reading",
+        "report",
+        "cli",
+        "__init__",
+        "__main__",
+    ],
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = sorted(SOURCE.rglob("*.py"))

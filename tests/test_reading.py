@@ -5,21 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from design_sim.estimators import ESTIMATORS
 from design_sim.estimators.base import Estimates, Status
-from design_sim.reading import (
-    as_if_randomised,
-    format_measure,
-    format_value,
-    headline_table,
-    interval,
-    is_sound,
-    plain,
-    reading,
-    setting_names,
-)
+from design_sim.reading import as_if_randomised, headline_table, is_sound, reading
 from design_sim.results import Results, run
 from design_sim.sweep import parse
 from design_sim.tally import Tally
+from design_sim.wording import format_measure, format_value, interval, plain, setting_names
 
 OUTCOMES = """
 [outcomes.rereferral]
@@ -84,10 +76,12 @@ def test_a_strong_answer_that_rejects_without_effect_is_not_the_best() -> None:
         "rereferral: the best, trial / means (cluster randomised trial), sees it in 12 % of studies."
     )
     assert (
-        "pilots / change looks strong (44 %) only because it rejects in 38 % of studies where there is no effect."
+        "Beware: pilots / change looks strong (44 %) only because it rejects in 38 % of studies where there is "
+        "no effect."
     ) in said
     assert said.endswith(
-        "(1,000 replicates; 95 % Monte Carlo intervals of rates within ±3.1 percentage points.)"
+        "With 1,000 replicates, power and size are known to within 3.1 percentage points "
+        "(95 % Monte Carlo intervals)."
     )
 
 
@@ -119,7 +113,7 @@ def test_a_liberal_test_is_held_to_its_level() -> None:
     said = reading(results)
     assert "the best, trial / means" in said
     assert (
-        "pilots / change rejects in 20 % of studies where there is no effect; held to 5 %, its power is"
+        "pilots / change rejects in 20 % of studies where there is no effect, and held to 5 % its power is"
         in said
     )
     assert "size-adjusted power" in headline_table(results)["headline"][1]
@@ -135,7 +129,7 @@ def test_a_size_of_just_one_and_a_half_alpha_still_counts() -> None:
 def test_a_bias_with_a_sound_size_is_named_by_its_amount() -> None:
     """A bias may hide behind a large standard error, so that size does not show it."""
     said = reading(made(TWO, [tally(0.3, 0.05), tally(0.4, 0.06, null_bias=-0.012)]))
-    assert "pilots / change is biased: where there is no effect it finds −1.20 pp on average." in said
+    assert "pilots / change is biased, and where there is no effect finds −1.20 pp on average." in said
 
 
 def test_answers_that_cannot_reject_are_said_to() -> None:
@@ -143,14 +137,31 @@ def test_answers_that_cannot_reject_are_said_to() -> None:
     cannot = tally(0.0, 0.0, p_floor=1 / 3)
     said = reading(made(TWO, [cannot, cannot]))
     assert said.startswith("None of the 2 answers can reject, whatever the effect.")
-    assert "cannot reject: its smallest p-value is 0.333, above 0.05 (1 more likewise)." in said
+    assert "cannot reject, as its p-value is never below 0.333 (1 more likewise)." in said
+
+
+def test_flaws_of_several_kinds_share_a_sentence() -> None:
+    """Three sentences can be read aloud: the best, what misleads most of each kind, how precise it is."""
+    more = ANSWER.format(design="trial", answer="short") + ANSWER.format(design="trial", answer="broken")
+    said = reading(
+        made(
+            ONE + more + PILOTS + ANSWER.format(design="pilots", answer="change"),
+            [tally(0.3, 0.05), tally(0, 0, p_floor=1 / 3), tally(0, 0, failed=N), tally(0.5, 0.4, -0.02)],
+        )
+    )
+    assert said.split(". ")[1] == (
+        "Beware: pilots / change looks strong (50 %) only because it rejects in 40 % of studies where there is "
+        "no effect; trial / short cannot reject, as its p-value is never below 0.333; and trial / broken gave "
+        "no result, as every analysis failed"
+    )
+    assert len(said.split(". ")) == 3
 
 
 def test_nothing_is_best_where_every_analysis_failed() -> None:
     """A run without a number must say so and not divide by zero."""
     results = made(TWO, [tally(0, 0, failed=N), tally(0, 0, failed=N)])
     said = reading(results)
-    assert said.startswith("None of the 2 answers gave a result: every analysis failed.")
+    assert said == "None of the 2 answers gave a result: every analysis failed. There were 1,000 replicates."
     table = headline_table(results)
     assert list(table["power"]) == ["not known", "not known"]
     assert list(table["headline"]) == ["no result: every analysis failed"] * 2
@@ -209,6 +220,11 @@ def test_permutation_without_a_lot_is_labelled_as_if_randomised() -> None:
     assert [as_if_randomised(judged) for judged in results.judged] == [False, True]
     assert "pilots / change (difference-in-differences, as if randomised)" in reading(results)
     assert list(headline_table(results)["headline"]) == ["power 30 %", "power 90.0 %, as if randomised"]
+
+
+def test_every_estimator_says_whether_its_test_draws_on_the_allocation() -> None:
+    """Only such a test supposes a lot; which one does must not be guessed from its name."""
+    assert [name for name, kind in ESTIMATORS.items() if kind.by_allocation] == ["permutation"]
 
 
 def test_the_table_has_a_row_for_each_case_and_answer_with_monte_carlo_errors() -> None:

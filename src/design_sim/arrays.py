@@ -47,9 +47,7 @@ class Batch:
 def _declared_axes(batch: type) -> tuple[tuple[str, tuple[str, ...]], ...]:
     hints = get_type_hints(batch, include_extras=True)
     return tuple(
-        (field.name, axes)
-        for field in fields(batch)
-        if (axes := _axes_of(hints[field.name])) is not None
+        (field.name, axes) for field in fields(batch) if (axes := _axes_of(hints[field.name])) is not None
     )
 
 

@@ -15,43 +15,27 @@ from typing import Any
 
 from design_sim.estimands import AVERAGES, RUNGS
 from design_sim.performance import BIASED_BEYOND, BIASED_FROM, MEASURES, measure
-from design_sim.reading import (
-    as_if_randomised,
+from design_sim.reading import as_if_randomised, first_allocations, headline_table, is_sound, reading
+from design_sim.results import Judged, Results
+from design_sim.sweep import Case, Sweep
+from design_sim.wording import (
     case_words,
     effect_words,
-    first_allocations,
     format_measure,
-    headline_table,
     interval,
-    is_sound,
     kind_of,
     name_of,
     outcome_of,
     plain,
-    reading,
     setting_names,
     setting_words,
 )
-from design_sim.results import Judged, Results
-from design_sim.sweep import Case, Sweep
-from design_sim.world.outcomes import SurveyedOutcome
 
 MOST_ROWS = 500
 """Rows of the headline table that a page shows."""
 MOST_CASES = 24
 """Cases whose every measure a page shows."""
 FEW_REPLICATES = 1_000
-CAPTIONS = {
-    "power_and_size": "Power beside size. Power is how often a study rejects when the framework has its "
-    "stated effect, size how often when it has none; without trouble, size is at its nominal level. Hollow "
-    "marks must not be read as power.",
-    "bias": "Bias, beside the truth that it is measured against. What a study finds where there is no effect "
-    "is its own bias. Where the bias differs from that, the study answers another question than the one that "
-    "it is judged by, or sees less of the effect.",
-    "fidelity": "Fidelity in the authorities drawn for the first case, and informal use of the framework in "
-    "authorities outside a study. The difference is what a comparison can see.",
-    "allocations": "Who has the framework and who is observed, in the first replicate of the first case.",
-}
 
 
 def report(results: Results) -> str:
@@ -61,7 +45,6 @@ def report(results: Results) -> str:
     every measure, and how it was made. The same results give the same page.
     """
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -82,10 +65,7 @@ def report(results: Results) -> str:
         first_case=case_words(cases[0], setting_names(sweep.varied)) if len(cases) > 1 else "",
         designs=_designs(cases[0]),
         questions=_questions(results),
-        figures=[
-            {"name": name, "svg": Markup(svg), "caption": CAPTIONS[name]}
-            for name, svg in _figures(results).items()
-        ],
+        figures=_figures(results),
         measures=MEASURES,
         tables=_tables(results),
         cases_left_out=max(len(cases) - MOST_CASES, 0),
@@ -172,7 +152,7 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
     years = [int(year) - time.start for year in study.design.occasions(time)[0]]
     seen = ", ".join(f"{year} to {year + 1}" if year >= 0 else f"{-year} before" for year in years)
     data, sample = "from the authorities' records", study.design.sample
-    if isinstance(outcome, SurveyedOutcome) and sample is not None:
+    if outcome.source == "survey" and sample is not None:
         data = (
             f"surveyed: {sample.families} families of each of {sample.workers} workers in each of "
             f"{sample.teams} teams of an authority"
@@ -249,20 +229,23 @@ def _with_interval(judged: Judged, name: str) -> tuple[str, str]:
     return format_measure(judged, name), f"{100 * low:.1f} to {100 * high:.1f} %" if rate else ""
 
 
-def _figures(results: Results) -> dict[str, str]:
-    """The figures as SVG elements to stand in a page, by name."""
-    from design_sim import figures
+def _figures(results: Results) -> list[dict[str, str]]:
+    """Names, captions and pictures of the figures, as SVG elements to stand in a page."""
+    from markupsafe import Markup
 
-    drawn = {
-        "power_and_size": figures.power_and_size(results),
-        "bias": figures.bias(results),
-        "allocations": figures.allocations(results.sweep),
-        "fidelity": figures.fidelity(results.sweep),
-    }
-    return {name: _inline(figures.to_svg(figure).decode(), name) for name, figure in drawn.items()}
+    from design_sim.figures import CAPTIONS, to_svg
+
+    return [
+        {
+            "name": name,
+            "caption": CAPTIONS[name],
+            "svg": Markup(_inline(to_svg(figure).decode(), name, CAPTIONS[name].split(".")[0])),
+        }
+        for name, figure in results.figures.items()
+    ]
 
 
-def _inline(svg: str, name: str) -> str:
+def _inline(svg: str, name: str, label: str) -> str:
     """An SVG file as an element: no prologue, no fixed size, ids of its own, a title for screen readers."""
     element = svg[svg.index("<svg") :]
     own = re.compile(r'(\bid="|\bhref="#|url\(#)')
@@ -270,7 +253,6 @@ def _inline(svg: str, name: str) -> str:
     opening, rest = element.split(">", 1)
     opening = re.sub(r' (width|height)="[^"]*"', "", opening)
     title = f"{name}-title"
-    label = CAPTIONS[name].split(".")[0]
     return f'{opening} role="img" aria-labelledby="{title}"><title id="{title}">{label}</title>{rest}'
 
 

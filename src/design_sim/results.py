@@ -99,25 +99,26 @@ class Results:
             ]
         )
 
+    @cached_property
+    def figures(self) -> "dict[str, Figure]":
+        """Every figure of the run by its name, drawn once; for one to change, take `figure`."""
+        from design_sim.figures import FIGURES
+
+        return {name: draw(self) for name, draw in FIGURES.items()}
+
     def figure(self, name: str) -> "Figure":
-        """One of the run's figures: power_and_size, bias, fidelity or allocations.
+        """One of the run's figures, drawn anew: power_and_size, bias, allocations or fidelity.
 
         Raises
         ------
         ValueError
             If there is no figure of that name.
         """
-        from design_sim import figures
+        from design_sim.figures import FIGURES
 
-        drawn = {
-            "power_and_size": lambda: figures.power_and_size(self),
-            "bias": lambda: figures.bias(self),
-            "fidelity": lambda: figures.fidelity(self.sweep),
-            "allocations": lambda: figures.allocations(self.sweep),
-        }
-        if name not in drawn:
-            raise ValueError(f"{name!r} is not a figure; there are {', '.join(drawn)}")
-        return drawn[name]()
+        if name not in FIGURES:
+            raise ValueError(f"{name!r} is not a figure; there are {', '.join(FIGURES)}")
+        return FIGURES[name](self)
 
 
 def run(

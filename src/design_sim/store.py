@@ -156,16 +156,13 @@ def read(folder: Path) -> "DataFrame":
 
 def _write(results: "Results", folder: Path) -> None:
     """Everything that a results folder holds, provenance last."""
-    from design_sim.figures import allocations, bias, fidelity, power_and_size
     from design_sim.figures import save as save_figure
     from design_sim.report import report
 
     sweep = results.sweep
     _write_table(results.performance, folder)
-    save_figure(power_and_size(results), folder / "power_and_size")
-    save_figure(bias(results), folder / "bias")
-    save_figure(fidelity(sweep), folder / "fidelity")
-    save_figure(allocations(sweep), folder / "allocations")
+    for name, figure in results.figures.items():
+        save_figure(figure, folder / name)
     (folder / "report.html").write_bytes(report(results).encode("utf-8", "backslashreplace"))
     (folder / "scenario.toml").write_bytes(_bytes(sweep))
     digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}

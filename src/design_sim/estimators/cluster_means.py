@@ -29,6 +29,7 @@ class ClusterMeans(Stated):
     """Compare changes from before the start to after it, in place of levels after it."""
 
     needs: ClassVar[Needs] = "means"
+    by_allocation: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -46,6 +46,7 @@ class MixedModel(Stated):
     """Covariates of the panel to adjust for, by name."""
 
     needs: ClassVar[Needs] = "cells"
+    by_allocation: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:

@@ -44,6 +44,7 @@ class Permutation(Stated):
     """Compare changes from before the start to after it, in place of levels after it."""
 
     needs: ClassVar[Needs] = "means"
+    by_allocation: ClassVar[bool] = True
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @property

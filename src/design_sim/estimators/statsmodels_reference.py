@@ -31,6 +31,7 @@ class StatsmodelsOLS(Stated):
     independent, with df of families less 2, which rejects far too often where authorities differ."""
 
     needs: ClassVar[Needs] = "families"
+    by_allocation: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 
@@ -64,6 +65,7 @@ class StatsmodelsMixedLM(Stated):
     estimator: Literal["statsmodels_mixed_model"] = "statsmodels_mixed_model"
 
     needs: ClassVar[Needs] = "families"
+    by_allocation: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 

@@ -50,6 +50,7 @@ class TwoWayFixedEffects(Stated):
     """Whether every authority's mean at an occasion counts alike, or every family."""
 
     needs_before: ClassVar[bool] = True
+    by_allocation: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="after")

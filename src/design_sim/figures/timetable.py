@@ -1,0 +1,128 @@
+"""Who is treated and who is observed, and when: the arms of every design over the years."""
+
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from design_sim.allocation import NEVER, Allocation
+from design_sim.figures.style import BLUE, GREY, INK, PALE, WIDTH, finished, legend, styled
+from design_sim.reading import first_allocations
+from design_sim.results import Results
+from design_sim.scenario import Scenario, Study
+from design_sim.wording import kind_of, plain
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Slots that start and stop together; of a large arm only some are drawn."""
+
+    n: int
+    shown: int
+    start: int
+    stop: int
+
+    @property
+    def height(self) -> int:
+        """Lines that it takes, one of them for those left out."""
+        return self.shown + (self.n > self.shown)
+
+
+def allocations(results: Results) -> Figure:
+    """Who is treated and observed when: every design in the first replicate of the first case."""
+    case = results.sweep.cases[0]
+    drawn = first_allocations(case)
+    rows = [_arms(allocation) for allocation in drawn.values()]
+    heights = [max(sum(arm.height + 0.6 for arm in arms), 8) for arms in rows]
+    with styled():
+        tall = 0.6 + sum(0.105 * height + 0.36 for height in heights)
+        figure = Figure(figsize=(WIDTH, tall), layout="constrained")
+        panels = figure.subplots(len(drawn), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+        for axes, (name, allocation), arms in zip(panels, drawn.items(), rows, strict=True):
+            _panel(axes, case.scenario, name, arms)
+            axes.annotate(
+                "\n".join(_facts(case.scenario, case.scenario.studies[name], allocation)),
+                (1, 1),
+                (10, 0),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                va="top",
+                fontsize=7.5,
+                linespacing=1.4,
+            )
+        panels[-1].set_xlabel("Years from the start")
+        keys = [
+            Patch(facecolor=BLUE, edgecolor=BLUE, label="with the framework, observed"),
+            Patch(facecolor="white", edgecolor=INK, label="without, observed"),
+            Patch(facecolor=PALE, edgecolor=PALE, label="with the framework, not observed"),
+        ]
+        legend(figure, keys, 3, length=1.2)
+        return finished(figure)
+
+
+def _arms(allocation: Allocation) -> list[Arm]:
+    """The arms of the first replicate, earliest start first; a large one is cut short in the middle."""
+    times = list(zip(allocation.start[0].tolist(), allocation.stop[0].tolist(), strict=True))
+    found = sorted(set(times))
+    whole, cut = max(20 // len(found), 4), max(12 // len(found), 2)
+    return [Arm(n, n if n <= whole else cut, *when) for when in found if (n := times.count(when))]
+
+
+def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm]) -> None:
+    """The slots of one design over the years."""
+    time = scenario.world.time
+    observed = set(scenario.studies[name].design.occasions(time)[0].tolist())
+    top, ticks, labels = 0.0, [], []
+    for arm in arms:
+        _arm(axes, arm, top, observed, time.start, time.occasions)
+        ticks.append(top + arm.height / 2)
+        when = "" if arm.start in (time.start, NEVER) else f" from year {arm.start - time.start}"
+        labels.append(f"{arm.n} without" if arm.start >= NEVER else f"{arm.n} with framework{when}")
+        top += arm.height + 0.6
+    axes.set(xlim=(-time.start - 0.1, time.years_after + 0.1), ylim=(max(top, 8), 0))
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(ticks, labels)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(axis="both", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_title(plain(name))
+
+
+def _arm(axes: Axes, arm: Arm, top: float, observed: set[int], start: int, occasions: int) -> None:
+    """The slots of one arm, a box for each year that is treated or observed."""
+    cut = arm.shown // 2 if arm.n > arm.shown else arm.shown
+    for row in range(arm.shown):
+        y = top + row + (1.0 if row >= cut else 0.0)
+        for year in range(occasions):
+            treated, seen = arm.start <= year < arm.stop, year in observed
+            if treated or seen:
+                edge = BLUE if treated and seen else INK if seen else PALE
+                face = BLUE if treated and seen else "white" if seen else PALE
+                corner = (year - start + 0.03, y + 0.12)
+                axes.add_patch(Rectangle(corner, 0.94, 0.76, facecolor=face, edgecolor=edge, linewidth=0.6))
+    if arm.n > arm.shown:
+        axes.text(
+            (min(observed) + max(observed) + 1) / 2 - start,
+            top + cut + 0.5,
+            f"{arm.n - arm.shown} more",
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color=GREY,
+            bbox={"pad": 0.5, "color": "white"},
+        )
+
+
+def _facts(scenario: Scenario, study: Study, allocation: Allocation) -> list[str]:
+    """What a design is, in a few short lines."""
+    outcome, sample = scenario.outcomes[study.design.outcome], study.design.sample
+    data = ["data: authorities' records"]
+    if outcome.source == "survey" and sample is not None:
+        data = [
+            f"survey: {sample.teams} teams × {sample.workers} workers ×",
+            f"{sample.families} families in each authority",
+        ]
+    chance = "chance allocates" if getattr(allocation.law, "randomised", True) else "not allocated by chance"
+    return [kind_of(study), f"outcome: {plain(study.design.outcome, 24)}", *data, chance]

@@ -1,0 +1,191 @@
+"""How numbers, estimands, settings, kinds and names are said.
+
+The one place where numbers become words, so that table, figures, report and command line say them alike:
+rates in per cent, effects of a binary outcome in percentage points (pp), others in the outcome's units.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import floor, isfinite, isnan, log10, nan
+from unicodedata import category
+
+from design_sim.estimands import Estimand
+from design_sim.performance import measure, wilson_interval
+from design_sim.results import Judged
+from design_sim.scenario import Study
+from design_sim.sweep import Case, Value
+from design_sim.world.outcomes import Outcome
+
+RATES = ("coverage", "power", "power_all", "size", "size_adjusted_power", "type_s", "failure_rate")
+EFFECTS = ("truth", "estimate", "bias", "null_bias", "empirical_se", "model_se", "rmse")
+SIGNED = ("truth", "estimate", "bias", "null_bias", "relative_bias", "model_se_error")
+KINDS = {
+    "cluster_rct": "cluster randomised trial",
+    "contrast": "contrast study",
+    "difference_in_differences": "difference-in-differences",
+}
+RUNGS = {
+    "offered": "effect of offering it",
+    "full_fidelity": "effect at full fidelity",
+    "per_fidelity": "effect for each unit of fidelity",
+}
+AVERAGES = {
+    "sample": "in the enrolled authorities",
+    "adopters": "in the authorities that would adopt",
+    "national": "in all authorities",
+}
+COLUMNS = ("design", "answer", "estimand", "truth", "bias", "size", "power", "headline")
+"""Columns of the headline table after the varied settings."""
+
+
+def plain(text: object, longest: int = 60) -> str:
+    """A name as it may be shown: one line, without control characters, cut short where it is long."""
+    shown = "".join("\N{REPLACEMENT CHARACTER}" if category(c)[0] == "C" else c for c in str(text))
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def name_of(judged: Judged, longest: int = 28) -> str:
+    """Which answer it is: the design's name and the answer's."""
+    return f"{plain(judged.design, longest)} / {plain(judged.answer_name, longest)}"
+
+
+def kind_of(study: Study) -> str:
+    """What sort of study it is, in words."""
+    kind = str(getattr(study.design, "kind", type(study.design).__name__))
+    return KINDS.get(kind, plain(kind.replace("_", " ")))
+
+
+def outcome_of(judged: Judged) -> Outcome:
+    """The outcome that an answer is about."""
+    return judged.case.scenario.outcomes[judged.study.design.outcome]
+
+
+def estimand_words(estimand: Estimand) -> str:
+    """The quantity that an answer is judged against, in a few words."""
+    rung = RUNGS.get(estimand.rung, estimand.rung.replace("_", " "))
+    counting = "" if estimand.weights == "family" else ", each counting once"
+    return f"{rung} {AVERAGES[estimand.average]}{counting}"
+
+
+def effect_words(name: str, outcome: Outcome) -> str:
+    """The stated effect of an outcome, in words."""
+    if outcome.kind == "binary":
+        return f"{number_words(100 * outcome.effect, signed=True)} percentage points on {plain(name)}"
+    return f"{number_words(outcome.effect, signed=True)} on {plain(name)} (SD {number_words(outcome.sd)})"
+
+
+def setting_names(varied: Sequence[str]) -> dict[str, str]:
+    """Short names of varied settings: of each path the shortest end that no other path shares."""
+    names = {}
+    for path in varied:
+        parts = path.split(".")
+        for length in range(1, len(parts) + 1):
+            end = ".".join(parts[-length:])
+            if end not in COLUMNS and not any(p != path and f".{p}".endswith(f".{end}") for p in varied):
+                break
+        names[path] = plain(end)
+    return names
+
+
+def setting_words(value: Value) -> str:
+    """The value of a varied setting, as a scenario file writes it but for quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.12g}" if isinstance(value, float) else plain(value)
+
+
+def case_words(case: Case, names: Mapping[str, str]) -> str:
+    """Which case of a sweep it is."""
+    return ", ".join(f"{name} = {setting_words(case.settings[path])}" for path, name in names.items())
+
+
+def format_value(name: str, value: float, outcome: Outcome, mcse: float = nan) -> str:
+    """A performance measure in words, with its Monte Carlo standard error in brackets where given.
+
+    Parameters
+    ----------
+    name : str
+        A key of `performance.MEASURES`.
+    value, mcse : float
+        In its own unit: rates 0 to 1, effects on the outcome's scale.
+    outcome : Outcome
+        Binary: effects are given in percentage points, "pp".
+
+    Examples
+    --------
+    >>> from design_sim.world.outcomes import RecordedBinary
+    >>> outcome = RecordedBinary(kind="binary", source="record", mean=0.2, effect=-0.03)
+    >>> format_value("power", 0.4365, outcome, 0.0111), format_value("size", 0.0615, outcome, 0.0054)
+    ('44 % (1.1)', '6.2 % (0.5)')
+    >>> format_value("bias", -0.02034, outcome, 0.00038)
+    '−2.03 pp (0.04)'
+    """
+    if isnan(value):
+        return "not known"
+    percent = name in RATES or name in ("relative_bias", "model_se_error")
+    points = name in EFFECTS and outcome.kind == "binary"
+    factor = 100 if percent or points else 1
+    unit = " %" if percent else " pp" if points else ""
+    error = factor * mcse if isfinite(mcse) and mcse > 0 else nan
+    said = number_words(factor * value, error, signed=name in SIGNED)
+    return f"{said}{unit}" + ("" if isnan(error) else f" ({significant(error, 2 if error >= 1 else 1)})")
+
+
+def format_measure(judged: Judged, name: str) -> str:
+    """A measure of an answer with its Monte Carlo standard error in brackets.
+
+    A rate of 0 or 1, whose standard error would be 0, has the far end of its Wilson interval instead.
+    """
+    measured = measure(judged.tally, name)
+    if name in RATES and measured.value in (0, 1):
+        low, high = interval(judged, name)
+        bound = f"at most {100 * high:.2g}" if measured.value == 0 else f"at least {100 * low:.3g}"
+        return f"{100 * measured.value:.0f} %" + ("" if isnan(low) else f" ({bound})")
+    return format_value(name, measured.value, outcome_of(judged), measured.mcse)
+
+
+def interval(judged: Judged, name: str) -> tuple[float, float]:
+    """95 % Monte Carlo interval of a measure: Wilson's for a proportion, else 1.96 standard errors."""
+    tally, measured = judged.tally, measure(judged.tally, name)
+    counts = {
+        "power": tally.stated.count,
+        "coverage": tally.stated.count,
+        "power_all": tally.asked,
+        "failure_rate": tally.asked,
+        "size": tally.null.count,
+    }
+    if name in counts:
+        if isnan(measured.value):
+            return nan, nan
+        return wilson_interval(round(measured.value * counts[name]), counts[name])
+    low, high = measured.value - 1.96 * measured.mcse, measured.value + 1.96 * measured.mcse
+    return (max(low, 0.0), min(high, 1.0)) if name in RATES else (low, high)
+
+
+def short_measure(judged: Judged, name: str) -> str:
+    """A measure in words without its error."""
+    return format_measure(judged, name).split(" (")[0]
+
+
+def number_words(value: float, error: float = nan, *, signed: bool = False) -> str:
+    """As many decimals as the error has sense for, or three digits that count; a true minus sign."""
+    known = isfinite(error) and error > 0
+    digits = max(1 + _place(value) - _place(error), 1) if known and value else 3
+    text = significant(value, min(digits, 3))
+    if known and value and _place(error) > _place(value):
+        text = f"{value:.{max(-_place(error), 0)}f}"
+    text = text if known or "." not in text else text.rstrip("0").rstrip(".")
+    if float(text) == 0:
+        return text.lstrip("-")
+    return text.replace("-", "−") if value < 0 else f"+{text}" if signed else text
+
+
+def _place(value: float) -> int:
+    """The decimal place of the first digit that counts: 0 for 1 to 9.9."""
+    return floor(log10(abs(value)))
+
+
+def significant(value: float, digits: int) -> str:
+    """A number with so many digits that count, or all those before its decimal point."""
+    if value == 0 or not isfinite(value):
+        return f"{value:g}"
+    return f"{value:.{max(digits - 1 - _place(value), 0)}f}"
