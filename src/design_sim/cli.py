@@ -10,6 +10,7 @@ code of a bug, and an interruption in words of its own.
 
 import json
 import os
+import re
 import signal
 import sys
 import tomllib
@@ -189,7 +190,8 @@ def execute(arguments: Sequence[str]) -> int:
     except _UsageError as misuse:
         context = getattr(misuse, "ctx", None)
         command = context.command_path if context else PROGRAM
-        _note(f"{misuse.format_message()}\nSee: {command} --help")
+        said = re.sub(r"\S{80,}", lambda word: f"{word[0][:57]}...", misuse.format_message())
+        _note(f"{said}\nSee: {command} --help")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         _note("Interrupted; nothing is left half-written.")
