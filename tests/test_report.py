@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from design_sim.figures import FIGURES
 from design_sim.performance import MEASURES
 from design_sim.reading import reading
 from design_sim.report import aim, cautions, report
@@ -176,8 +177,10 @@ def test_cautions_name_each_trouble_and_its_answers(results: Results) -> None:
     assert "another question): trial / whole." in said
 
 
-def test_a_sweep_has_a_table_for_each_case(results: Results) -> None:
+def test_a_sweep_has_a_table_for_each_case(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cases differ in more than a headline can hold; the first is the one that is drawn."""
+    drawn = {name: draw for name, draw in FIGURES.items() if name == "fidelity"}
+    monkeypatch.setattr("design_sim.figures.FIGURES", drawn)
     text = SCENARIO + '[sweep]\n"designs.trial.authorities" = [12, 24]\n'
     html = report(as_if_run(results, text, "x"))
     assert "<summary>authorities = 12</summary>" in html

@@ -64,9 +64,9 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Results], str
 
     figures, page = ModuleType("design_sim.figures"), ModuleType("design_sim.report")
     names = ("power_and_size", "bias", "allocations", "fidelity")
-    figures.FIGURES = dict.fromkeys(names, lambda _: None)  # type: ignore[attr-defined]
+    figures.draw_all = lambda _: dict.fromkeys(names)  # type: ignore[attr-defined]
     figures.save = save_figure  # type: ignore[attr-defined]
-    page.report = lambda _: "<!doctype html>"  # type: ignore[attr-defined]
+    page.report = lambda *_: "<!doctype html>"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "design_sim.figures", figures)
     monkeypatch.setitem(sys.modules, "design_sim.report", page)
     return lambda function: monkeypatch.setattr(page, "report", function)
@@ -274,7 +274,7 @@ def test_a_failed_save_leaves_the_old_results(
     folder = store.save(results, tmp_path)
     before = contents(folder)
 
-    def fail(_: Results) -> str:
+    def fail(*_: object) -> str:
         raise failure
 
     report(fail)

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from design_sim.errors import DesignSimError, ScenarioError
     from design_sim.estimands import Estimand
+    from design_sim.figures import figure
     from design_sim.results import Results, run
     from design_sim.scenario import Answer, Scenario, Study
     from design_sim.sweep import Sweep, load, parse, presets
@@ -30,6 +31,7 @@ _HOMES = {
     "ScenarioError": "errors",
     "Study": "scenario",
     "Sweep": "sweep",
+    "figure": "figures",
     "load": "sweep",
     "parse": "sweep",
     "presets": "sweep",
@@ -45,6 +47,7 @@ __all__ = [
     "ScenarioError",
     "Study",
     "Sweep",
+    "figure",
     "load",
     "parse",
     "presets",

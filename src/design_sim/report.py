@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from math import isnan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from design_sim.estimands import AVERAGES, RUNGS
 from design_sim.performance import BIASED_BEYOND, BIASED_FROM, MEASURES, measure
@@ -31,6 +31,9 @@ from design_sim.wording import (
     setting_words,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MOST_ROWS = 500
 """Rows of the headline table that a page shows."""
 MOST_CASES = 24
@@ -38,11 +41,16 @@ MOST_CASES = 24
 FEW_REPLICATES = 1_000
 
 
-def report(results: Results) -> str:
+def report(results: Results, drawn: "Mapping[str, Figure] | None" = None) -> str:
     """The page of a run, as HTML.
 
     Title and aim, the reading, cautions, the headline table, the designs and questions in words, figures,
     every measure, and how it was made. The same results give the same page.
+
+    Parameters
+    ----------
+    drawn : mapping of figures by name, optional
+        The run's figures where they are drawn already, from `figures.draw_all`.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -65,7 +73,7 @@ def report(results: Results) -> str:
         first_case=case_words(cases[0], setting_names(sweep.varied)) if len(cases) > 1 else "",
         designs=_designs(cases[0]),
         questions=_questions(results),
-        figures=_figures(results),
+        figures=_figures(results, drawn),
         measures=MEASURES,
         tables=_tables(results),
         cases_left_out=max(len(cases) - MOST_CASES, 0),
@@ -229,11 +237,11 @@ def _with_interval(judged: Judged, name: str) -> tuple[str, str]:
     return format_measure(judged, name), f"{100 * low:.1f} to {100 * high:.1f} %" if rate else ""
 
 
-def _figures(results: Results) -> list[dict[str, str]]:
+def _figures(results: Results, drawn: "Mapping[str, Figure] | None") -> list[dict[str, str]]:
     """Names, captions and pictures of the figures, as SVG elements to stand in a page."""
     from markupsafe import Markup
 
-    from design_sim.figures import CAPTIONS, to_svg
+    from design_sim.figures import CAPTIONS, draw_all, to_svg
 
     return [
         {
@@ -241,7 +249,7 @@ def _figures(results: Results) -> list[dict[str, str]]:
             "caption": CAPTIONS[name],
             "svg": Markup(_inline(to_svg(figure).decode(), name, CAPTIONS[name].split(".")[0])),
         }
-        for name, figure in results.figures.items()
+        for name, figure in (drawn or draw_all(results)).items()
     ]
 
 

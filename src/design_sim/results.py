@@ -12,7 +12,6 @@ from design_sim.sweep import Case, Sweep
 from design_sim.tally import Tally
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
@@ -98,27 +97,6 @@ class Results:
                 for measured in performance(judged.tally)
             ]
         )
-
-    @cached_property
-    def figures(self) -> "dict[str, Figure]":
-        """Every figure of the run by its name, drawn once; for one to change, take `figure`."""
-        from design_sim.figures import FIGURES
-
-        return {name: draw(self) for name, draw in FIGURES.items()}
-
-    def figure(self, name: str) -> "Figure":
-        """One of the run's figures, drawn anew: power_and_size, bias, allocations or fidelity.
-
-        Raises
-        ------
-        ValueError
-            If there is no figure of that name.
-        """
-        from design_sim.figures import FIGURES
-
-        if name not in FIGURES:
-            raise ValueError(f"{name!r} is not a figure; there are {', '.join(FIGURES)}")
-        return FIGURES[name](self)
 
 
 def run(

@@ -156,14 +156,16 @@ def read(folder: Path) -> "DataFrame":
 
 def _write(results: "Results", folder: Path) -> None:
     """Everything that a results folder holds, provenance last."""
+    from design_sim.figures import draw_all
     from design_sim.figures import save as save_figure
     from design_sim.report import report
 
     sweep = results.sweep
     _write_table(results.performance, folder)
-    for name, figure in results.figures.items():
+    drawn = draw_all(results)
+    for name, figure in drawn.items():
         save_figure(figure, folder / name)
-    (folder / "report.html").write_bytes(report(results).encode("utf-8", "backslashreplace"))
+    (folder / "report.html").write_bytes(report(results, drawn).encode("utf-8", "backslashreplace"))
     (folder / "scenario.toml").write_bytes(_bytes(sweep))
     digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
     provenance = json.dumps(_provenance_of(sweep) | {"files": digests}, indent=2)

@@ -60,11 +60,32 @@ CAPTIONS: dict[str, str] = {
     "authorities outside a study. The difference is what a comparison can see.",
 }
 
+
+def figure(results: Results, name: str) -> Figure:
+    """One of a run's figures: power_and_size, bias, allocations or fidelity.
+
+    Raises
+    ------
+    ValueError
+        If there is no figure of that name.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"{name!r} is not a figure; there are {', '.join(FIGURES)}")
+    return FIGURES[name](results)
+
+
+def draw_all(results: Results) -> dict[str, Figure]:
+    """Every figure of a run by its name, in the order in which they are shown."""
+    return {name: draw(results) for name, draw in FIGURES.items()}
+
+
 __all__ = [
     "CAPTIONS",
     "FIGURES",
     "allocations",
     "bias",
+    "draw_all",
+    "figure",
     "fidelity",
     "power_and_size",
     "save",
