@@ -75,7 +75,11 @@ def quick_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 def start(*arguments: str) -> "subprocess.Popen[bytes]":
     """The same as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "design_sim", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "design_sim", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A test run in the background inherits an interrupt that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 

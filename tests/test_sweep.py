@@ -142,7 +142,7 @@ def test_a_sweep_is_the_full_grid_in_the_files_order() -> None:
     [
         ('"designs.trail.authorities" = [1]', "the file has no designs.trail; did you mean 'trial'?"),
         ('"world.fidelity.mean" = 0.5', "allowed: a list of values"),
-        ('"world.fidelity.mean" = []', "allowed: a list of values"),
+        ('"world.fidelity.mean" = []', "found an empty list; allowed: a list of values"),
         ('"world.fidelity.mean" = [0.5, 0.5]', "a value stands there twice"),
         (
             '"world.fidelity.mean" = [0.5, 1.5]',

@@ -37,7 +37,7 @@ AVERAGES: dict[str, str] = {
 
 
 class Estimand(Stated):
-    """A true quantity: a rung, whose average, and how authorities are weighted in it."""
+    """A true quantity: a rung, whose average, and how authorities are weighted: by children, or alike."""
 
     rung: Rung
     average: Average = "sample"
@@ -85,6 +85,8 @@ def authority_effects(rung: Rung, world: World, outcome: str, window: Sequence[i
     """
     settings, what = world.settings, world.outcomes[outcome]
     at = np.arange(settings.time.start + window[0], settings.time.start + window[1])
+    if rung not in ("offered", "full_fidelity", "per_fidelity"):
+        raise ValueError(f"{rung} is not a rung of the ladder; there are {', '.join(RUNGS)}")
     if rung != "offered":
         full: Floats = what.effect_of(world, outcome, at, np.ones((1, 1, 1)), 1.0).mean(axis=2)
         return full

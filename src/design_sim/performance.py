@@ -129,7 +129,8 @@ def headline(tally: Tally) -> Headline:
     if is_biased(tally):
         label = f"biased: size {_short(size.value)}, power {_short(power.value)}"
         return Headline("biased", rmse.value, rmse.mcse, f"{label}, RMSE {_short(rmse.value, 'g')}")
-    if size.value > OVERSIZED_FROM * tally.alpha * (1 + ROUNDING):
+    unknown = isnan(size.value) and not isnan(power.value)
+    if unknown or size.value > OVERSIZED_FROM * tally.alpha * (1 + ROUNDING):
         adjusted = measure(tally, "size_adjusted_power")
         label = f"size-adjusted power {_short(adjusted.value)} (size {_short(size.value)})"
         return Headline("size_adjusted", adjusted.value, adjusted.mcse, label)

@@ -119,8 +119,15 @@ def first_allocations(case: Case) -> dict[str, Allocation]:
 
 
 def is_sound(judged: Judged) -> bool:
-    """Whether an answer's power may be read as power."""
-    return judged.headline.kind == "power" and not isnan(judged.headline.value)
+    """Whether an answer's power may be read as power for the stated effect.
+
+    Not where its size is not known or rests on fewer than half of the replicates, nor where the true
+    value that it is judged by is nothing, or on the other side than the stated effect.
+    """
+    tally = judged.tally
+    known = 2 * tally.null_failed <= tally.asked and not isnan(_value(judged, "size"))
+    on_its_side = _value(judged, "truth") * outcome_of(judged).effect > 0
+    return judged.headline.kind == "power" and known and on_its_side and not isnan(judged.headline.value)
 
 
 def _is_failed(judged: Judged) -> bool:
@@ -185,6 +192,10 @@ def _none_sound(every: Sequence[Judged], where: str) -> str:
     return f"{answers} {'cannot' if one else 'can'} be trusted to tell an effect from none{where}."
 
 
+_FLAWS = ("biased", "size_adjusted", "cannot_reject", "failed", "power")
+"""Kinds of flaw, worst first; `power` holds what is wrong for another reason than its size."""
+
+
 def _flaws(results: Results) -> str:
     """What is wrong with answers that cannot be trusted, in one sentence: of each kind the worst offender."""
     groups: dict[str, list[Judged]] = {}
@@ -194,7 +205,7 @@ def _flaws(results: Results) -> str:
     if not groups or len(groups.get("failed", [])) == len(results.judged):
         return ""
     best = max((_seen(judged) for judged in results.judged if is_sound(judged)), default=0.0)
-    kinds = [kind for kind in ("biased", "size_adjusted", "cannot_reject", "failed") if kind in groups]
+    kinds = [kind for kind in _FLAWS if kind in groups]
     flaws = [_worst(results, kind, groups[kind], best) for kind in kinds]
     return f"Beware: {'; '.join([*flaws[:-1], 'and ' * (len(flaws) > 1) + flaws[-1]])}."
 
@@ -219,6 +230,10 @@ def _flaw(kind: str, judged: Judged, best: float) -> str:
     without = f"rejects in {said['size']} of studies where there is no effect"
     if kind == "failed":
         return "gave no result, as every analysis failed"
+    if kind == "power":
+        if 2 * judged.tally.null_failed > judged.tally.asked:
+            return "gave no result in most studies without an effect, so that its size is hardly known"
+        return f"has no effect on the stated side to find (truth {short_measure(judged, 'truth')})"
     if kind == "cannot_reject":
         return f"cannot reject, as its p-value is never below {said['p_floor']}"
     if kind == "size_adjusted":
@@ -238,8 +253,9 @@ def _precision(results: Results) -> str:
     widths = [100 * (high - low) / 2 for low, high in bounds if not isnan(low)]
     if not widths:
         return f"There were {results.sweep.replicates:,} replicates."
+    replicates = f"{results.sweep.replicates:,} replicate{'s' * (results.sweep.replicates > 1)}"
     return (
-        f"With {results.sweep.replicates:,} replicates, power and size are known to within "
+        f"With {replicates}, power and size are known to within "
         f"{significant(max(widths), 2)} percentage points (95 % Monte Carlo intervals)."
     )
 

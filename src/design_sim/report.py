@@ -119,12 +119,23 @@ def _troubles(judged: Judged) -> list[str]:
     if judged.headline.kind != "biased" and abs(bias.value) > max(
         BIASED_FROM * spread, BIASED_BEYOND * bias.mcse
     ):
-        found.append("Off its target where there is an effect, though not without one (another question)")
+        found.append(_off_target(judged))
     if judged.tally.failed or judged.tally.null_failed:
         found.append("Some analyses failed; power, size and bias are of the others")
+    truth, effect = measure(judged.tally, "truth").value, outcome_of(judged).effect
+    if effect != 0 and not truth * effect > 0:
+        found.append("The true value that it is judged by is not on the side of the stated effect")
     if as_if_randomised(judged):
         found.append("As if randomised: a permutation test where chance did not allocate")
     return found
+
+
+def _off_target(judged: Judged) -> str:
+    """How an answer misses what it is judged by, where its null twin is not called biased."""
+    null = measure(judged.tally, "null_bias")
+    if abs(null.value) > 2 * null.mcse:
+        return "Off its target, and in part already where there is no effect"
+    return "Off its target where there is an effect, not without one (another question)"
 
 
 def _designs(case: Case) -> list[dict[str, Any]]:

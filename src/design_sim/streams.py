@@ -65,5 +65,7 @@ class Streams:
         name : str
             The outcome that the drawn array belongs to; empty where it belongs to none.
         """
+        if component not in COMPONENTS:
+            raise ValueError(f"{component!r} has no stream; give it a number of its own in COMPONENTS")
         key = (COMPONENTS[component], self.block, crc32(name.encode()))
         return Generator(SFC64(SeedSequence(self.seed, spawn_key=key)))

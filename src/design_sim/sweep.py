@@ -194,7 +194,8 @@ def _grid(data: Mapping[str, Any], faults: list[str]) -> dict[str, list[Value]]:
         if path.split(".")[0] in ("replicates", "sweep", "seed"):
             faults.append(f"{at}: {path.split('.')[0]} cannot be varied")
         elif not isinstance(values, list) or not values:
-            faults.append(f"{at}: found {found(values)}; allowed: a list of values, in quotes its whole path")
+            said = "an empty list" if values == [] else found(values)
+            faults.append(f"{at}: found {said}; allowed: a list of values, in quotes its whole path")
         elif any(isinstance(value, list | dict) for value in values):
             faults.append(f"{at}: found a list among the values; allowed: numbers, text, true, false")
         elif len({(type(value), value) for value in values}) < len(values):
@@ -283,7 +284,7 @@ def _run_settings(
     if type(seed) is not int:
         faults.append(f"seed: found {found(seed)}; allowed: a whole number")
     if type(alpha) is not float:
-        faults.append(f"alpha: found {found(alpha)}; allowed: a number strictly between 0 and 1")
+        faults.append(f"alpha: found {found(alpha)}; allowed: a number, 0.0001 to 0.5")
     window = data.get("window", [12, 24])
     if not isinstance(window, list) or len(window) != 2 or any(type(month) is not int for month in window):
         faults.append(f"window: found {found(window)}; allowed: two whole months, such as [12, 24]")

@@ -89,7 +89,7 @@ def solve_logit_normal(mean: float, sd: float) -> LogitNormal:
         If the two cannot be had together; the message gives the largest standard deviation.
     """
     if not EDGE <= mean <= 1 - EDGE:
-        raise ValueError(f"a mean of {mean:g} is not within {EDGE:g} to 1 - {EDGE:g}")
+        raise ValueError(f"with any spread, a mean of {mean:g} is not within {EDGE:g} to 1 - {EDGE:g}")
     if sd == 0:
         return LogitNormal(float(special.logit(mean)), 0.0)
     largest = _sd(_centre(mean, _WIDEST), _WIDEST)

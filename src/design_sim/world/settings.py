@@ -16,7 +16,7 @@ from design_sim.world.logit_normal import fidelity_scale
 
 
 class Size(Stated):
-    """Children living in each authority: lognormal, cut off at both ends."""
+    """Children living in each authority: quantiles of a truncated lognormal, the same for any seed."""
 
     log_mean: Annotated[float, Field(ge=0, le=20)] = 11.10
     log_sd: Annotated[float, Field(ge=0, le=5)] = 0.61
@@ -70,7 +70,7 @@ class Memory(Stated):
 
 
 class Workers(Stated):
-    """Workers and teams; assumption: teams of six."""
+    """Workers, in whole teams, at least one in each authority; assumption: teams of six."""
 
     per_10000_children: Positive = 19.0
     """Case-holding workers for each 10,000 children (median authority: 119)."""
@@ -91,11 +91,14 @@ class Fidelity(Stated):
     worker_sd: NotNegative = 0.20
     """Standard deviation between the workers of an authority."""
     quality_correlation: Correlation = 0.3
-    """Correlation of an authority's readiness with its quality at the start (assumption)."""
+    """Correlation of an authority's readiness with its quality in the first year after the start
+    (assumption)."""
     competence_correlation: Correlation = 0.0
-    """Correlation of a worker's fidelity with competence, within an authority (assumption)."""
+    """Correlation of a worker's fidelity, on the logit scale, with competence within an authority
+    (assumption)."""
     years_to_80_percent: NotNegative = 2.0
-    """Years from the start until fidelity is at 80 % of its mature value; 0: at once (assumption)."""
+    """Years from the start until fidelity is at 80 % of its mature value; 0: at once (assumption). A year's
+    fidelity is that of its middle."""
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:
@@ -120,13 +123,13 @@ class Informal(Stated):
     """
 
     share: Share = 0.67
-    """Share of authorities that use it informally."""
+    """Chance of an authority to use it informally."""
     fidelity: Share = 0.30
     """Their fidelity, the same in every one of them (assumption)."""
 
 
 class Rating(Stated):
-    """The last inspection rating before the start, from quality and noise."""
+    """The last inspection rating before the start, from quality in that year and noise."""
 
     outstanding: OpenShare = 0.29
     good: OpenShare = 0.39

@@ -1,6 +1,7 @@
 """The kinds of outcome, a file for each: what is stated, how it comes about, how a framework moves it.
 
-To add one, copy the nearest neighbour and give it a line in `OUTCOMES`.
+To add one, copy the nearest neighbour and give it a line in `OUTCOMES`, and each array that it draws a
+number in `streams.COMPONENTS`. The contract tests then run on it.
 """
 
 from design_sim.world.outcome import Outcome, RecordedOutcome

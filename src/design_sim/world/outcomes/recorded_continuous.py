@@ -33,7 +33,7 @@ class RecordedContinuous(Stated):
     effect: float
     """Effect of the framework at fidelity 1 on a family that takes part, in the outcome's units."""
     trend: float = 0.0
-    """National change a year, in the outcome's units."""
+    """National change a year, in the outcome's units; the first year after the start has the stated mean."""
     authority_sd: NotNegative
     """Standard deviation between authorities of a year's true mean."""
     family_sd: Positive

@@ -54,12 +54,12 @@ class SurveyedContinuous(Stated):
     effect: float
     """Effect of the framework at fidelity 1 on a family that takes part, in the outcome's units."""
     trend: float = 0.0
-    """National change a year, in the outcome's units."""
+    """National change a year, in the outcome's units; the first year after the start has the stated mean."""
     icc: ICC = ICC()
     quality_correlation: Correlation = 0.0
     """Correlation of an authority's mean with its quality in the same year."""
     competence_correlation: Correlation = 0.0
-    """Correlation of a worker's mean with competence, within an authority."""
+    """Correlation of the worker part with competence, within an authority."""
     better: Better = "higher"
 
     @model_validator(mode="after")
