@@ -25,11 +25,6 @@ def maturity(world: World) -> Floats:
     return reached
 
 
-def fidelity_varies_between_workers(world: World) -> bool:
-    """Whether the workers of one authority differ in fidelity."""
-    return world.settings.fidelity.worker_sd > 0
-
-
 def worker_fidelity(world: World, unit: Ints, workers: Ints) -> Floats:
     """Mature fidelity of sampled workers: (replicate, slot, worker).
 
