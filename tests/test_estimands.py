@@ -68,7 +68,7 @@ def test_full_fidelity_of_a_binary_outcome_averages_to_the_stated_effect() -> No
     """The effect is stated as the mean risk difference over authorities."""
     settings = WorldSettings.model_validate({"authorities": 200})
     world = draw_world(settings, {"y": BINARY}, 200, Streams(1, 0))
-    effects = authority_effects("full_fidelity", world, "y", (1, 2))
+    effects = authority_effects(Estimand(rung="full_fidelity"), world, "y", (1, 2))
     assert effects.mean() == pytest.approx(-0.05, abs=4 * effects.std() / np.sqrt(effects.size))
 
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from design_sim.designs import Design
 from design_sim.errors import ScenarioError
-from design_sim.estimands import Estimand
+from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
 from design_sim.faults import found, nearest
 from design_sim.measurement import COVARIATES
@@ -140,8 +140,10 @@ def _world_faults(world: WorldSettings, outcomes: Mapping[str, Outcome | None]) 
                 f"world.adoption.bad_year_outcome: {adoption.bad_year_outcome!r} is not a recorded outcome"
                 f"{nearest(adoption.bad_year_outcome, recorded)}"
             )
-        if time.years_before == 0:
-            yield "world.adoption.bad_year_weight: needs world.time.years_before of at least 1"
+        needed = 2 if adoption.worsening_weight else 1
+        if time.years_before < needed:
+            key = "worsening_weight" if adoption.worsening_weight else "bad_year_weight"
+            yield f"world.adoption.{key}: needs world.time.years_before of at least {needed}"
     for name, outcome in outcomes.items():
         if outcome is not None:
             yield from (f"outcomes.{name}.{fault}" for fault in outcome.faults(time))
@@ -212,7 +214,6 @@ def _answer_faults(
             f"{path}: needs the outcome before the start, and the design observes none "
             "(baseline_years or years_before)"
         )
-    if answer.estimand.average == "adopters" and world.adoption is None:
-        yield f"{path}.average: 'adopters' needs the table world.adoption, which says who would adopt"
+    yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
     if resolution == "cell" and estimator.needs == "families":
         yield f"{path}.estimator: needs single families, which resolution cell does not draw"

@@ -36,6 +36,14 @@ COMPONENTS = {
     "analysis": 20,
     "uptake": 21,
     "uptake_spread": 22,
+    "team_fidelity": 40,
+    "component_fidelity": 41,
+    "turnover": 42,
+    "rival": 43,
+    "effect": 44,
+    "inspection_turn": 45,
+    "inspection": 46,
+    "leaving": 47,
 }
 """The number of each component; a number is never given to another component."""
 

@@ -25,6 +25,14 @@ from design_sim.world.outcomes import OUTCOMES, Outcome
 from design_sim.world.settings import WorldSettings
 
 TOP_LEVEL = ("seed", "replicates", "alpha", "window", "resolution", "world", "outcomes", "designs", "sweep")
+ESTIMAND_KEYS = {
+    "estimand": "rung",
+    "average": "average",
+    "weighted_by": "weights",
+    "component": "component",
+    "exit": "exit",
+}
+"""The keys of an answer that state its estimand, and the estimand's fields."""
 MOST_BYTES = 1_000_000
 DEEPEST = 20
 _DEEP_KEY = re.compile(rf"(?:[\w\"'-]+[ \t]*\.[ \t]*){{{DEEPEST}}}")
@@ -331,15 +339,11 @@ def _study(table: dict[str, Any], path: str, faults: list[str]) -> Study | None:
 
 
 def _answer(table: dict[str, Any], path: str, faults: list[str]) -> Answer | None:
-    asked = {
-        field: table.pop(key)
-        for key, field in (("estimand", "rung"), ("average", "average"), ("weighted_by", "weights"))
-        if key in table
-    }
-    names = {"rung": "estimand", "weights": "weighted_by"}
+    asked = {field: table.pop(key) for key, field in ESTIMAND_KEYS.items() if key in table}
+    names = {field: key for key, field in ESTIMAND_KEYS.items()}
     estimand = validate(Estimand, asked, path, faults, names)
     model = _member(ESTIMATORS, table.get("estimator"), f"{path}.estimator", faults)
-    estimator = model and validate(model, table, path, faults, extra=("estimand", "average", "weighted_by"))
+    estimator = model and validate(model, table, path, faults, extra=tuple(ESTIMAND_KEYS))
     return Answer(estimator, estimand) if estimator is not None and estimand is not None else None
 
 

@@ -1,7 +1,7 @@
 """Delivery: the allocation meets fidelity, uptake and informal use, and outcomes follow.
 
-Exposure of a family that is offered the framework is fidelity if it takes part and 0 if not; families
-of an authority outside treatment take part in its informal use, if it has one, in the same share.
+A family that takes part receives the dose that its worker practises, and one that does not none; families
+of an authority outside treatment take part in what it has of its own in the same share.
 Rows are as deep as exposure or risk varies: authorities for a recorded outcome, whose exposure is the
 mean over all its workers; the sampled workers for a surveyed one, or authorities where workers do not
 differ; single families at resolution `unit`. Each kind of outcome knows how it is delivered.
@@ -10,7 +10,6 @@ differ; single families at resolution `unit`. Each kind of outcome knows how it 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from design_sim.allocation import Allocation
@@ -18,8 +17,8 @@ from design_sim.arrays import Batch, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.stated import Stated
-from design_sim.world.draw import World, enrolled
-from design_sim.world.fidelity import maturity
+from design_sim.world.draw import World
+from design_sim.world.practice import delivered_dose, worker_dose
 
 Resolution = Literal["cell", "unit"]
 LARGEST = 2**27
@@ -51,7 +50,7 @@ class Delivery(Batch):
     occasions : int array, (occasion,)
         The world's occasions that were observed.
     exposure : float array, (replicate, row, occasion)
-        Mean dose that the families of a row received, 0 to 1.
+        Mean dose that the families of a row received, those who do not take part included.
     stated, null : Cells
         The outcome with the stated effect, and with every framework's effect zero.
     """
@@ -116,23 +115,14 @@ class Fieldwork:
             raise ValueError(f"{self.outcome} is surveyed and needs a sample")
         return self.sample
 
-    def practised(self, mature: Floats) -> Floats:
-        """Fidelity of what is practised in each row, informal use included: (replicate, row, occasion).
+    @property
+    def dose(self) -> Floats:
+        """Dose in each authority, the mean over its workers: (replicate, slot, occasion)."""
+        return delivered_dose(self.world, self.unit, self.allocation.start, self.occasions)
 
-        Parameters
-        ----------
-        mature : float array, (replicate, slot) or (replicate, slot, worker)
-            Mature fidelity; rows are slots, or the workers of each in turn.
-        """
-        start = self.allocation.start
-        informal = enrolled(self.world.informal_fidelity, self.unit)
-        if mature.ndim == 3:
-            per_slot = mature.shape[2]
-            mature = mature.reshape(mature.shape[0], -1)
-            start = np.repeat(start, per_slot, axis=1)
-            informal = informal if informal.shape[1] == 1 else np.repeat(informal, per_slot, axis=1)
-        delivered = mature[:, :, np.newaxis] * maturity(self.world)[self.occasions]
-        return np.where(start[:, :, np.newaxis] <= self.occasions, delivered, informal[:, :, np.newaxis])
+    def dose_of(self, workers: Ints) -> Floats:
+        """Dose of the families of sampled workers: (replicate, slot x worker, occasion)."""
+        return worker_dose(self.world, self.unit, self.allocation.start, self.occasions, workers)
 
 
 def deliver(fieldwork: Fieldwork) -> Delivery:

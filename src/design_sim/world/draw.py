@@ -4,7 +4,7 @@ Every array is drawn when it is first asked for, each from a stream of its own, 
 that nothing uses draws nothing, and the order of asking changes no number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from typing import cast
 
@@ -15,7 +15,7 @@ from design_sim.arrays import Bools, Floats, Ints
 from design_sim.streams import Streams
 from design_sim.world.logit_normal import FidelityScale, fidelity_scale, mean_over_workers
 from design_sim.world.outcome import Outcome, Record, RecordedOutcome, families_on_record
-from design_sim.world.settings import Memory, Size, WorldSettings
+from design_sim.world.settings import Adoption, Memory, Size, WorldSettings
 
 
 def children_of(size: Size, authorities: int) -> Floats:
@@ -34,7 +34,7 @@ def children_of(size: Size, authorities: int) -> Floats:
 def _fidelity_table(scale: FidelityScale) -> tuple[Floats, Floats]:
     """Mean fidelity of an authority's workers at 4,001 places of readiness."""
     places = np.linspace(-8.0, 8.0, 4_001)
-    return places, mean_over_workers(scale.centre + scale.authority * places, scale.worker)
+    return places, mean_over_workers(scale.centre + scale.authority * places, scale.within)
 
 
 def memory_root(memory: Memory, occasions: int) -> Floats:
@@ -125,8 +125,93 @@ class World:
     @cached_property
     def rating(self) -> Ints:
         """Last rating before the start, 0 inadequate to 3 outstanding, (replicate, authority)."""
+        return self._rated(self._seen_by_inspectors(0))
+
+    @cached_property
+    def years_since_inspection(self) -> Ints:
+        """Age of that rating in the last year before the start, (replicate, authority)."""
+        inspections = self.settings.inspections
+        if inspections is None or inspections.every_years == 1:
+            return np.zeros((1, 1), dtype=np.int64)
+        turn = self._uniform("inspection_turn") * inspections.every_years
+        return turn.astype(np.int64)
+
+    @cached_property
+    def inspected_inadequate(self) -> Bools:
+        """Whether an inspection in the year found the authority inadequate, (replicate, authority, occasion).
+
+        From the start on; False before it, where only the last rating matters.
+        """
+        time, inspections = self.settings.time, self.settings.inspections
+        if inspections is None:
+            return np.zeros((1, 1, time.occasions), dtype=np.bool_)
+        found = np.zeros((self.n_replicates, self.n_authorities, time.occasions), dtype=np.bool_)
+        for number in range(1, -(-time.years_after // inspections.every_years) + 1):
+            when = self._last_before - self.years_since_inspection + number * inspections.every_years
+            inadequate = self._rated(self._seen_by_inspectors(number)) == 0
+            for occasion in range(time.start, time.occasions):
+                found[:, :, occasion] |= inadequate & (when == occasion)
+        return found
+
+    @cached_property
+    def inadequate_since_start(self) -> Bools:
+        """Whether the last inspection came after the start and found inadequate.
+
+        (replicate, authority, occasion).
+        """
+        time, inspections = self.settings.time, self.settings.inspections
+        state = self.inspected_inadequate.copy()
+        if inspections is None:
+            return state
+        for occasion in range(time.start + 1, time.occasions):
+            age = occasion - self._last_before + self.years_since_inspection
+            again = age % inspections.every_years == 0
+            state[:, :, occasion] |= state[:, :, occasion - 1] & ~again
+        return state
+
+    @cached_property
+    def departures(self) -> tuple[Bools, Bools]:
+        """Whether an authority that practises would stop at the end of a year, and whether by a switch.
+
+        Two bool arrays, (replicate, authority, occasion).
+        """
+        time, leaving = self.settings.time, self.settings.leaving
+        if leaving is None:
+            never = np.zeros((1, 1, time.occasions), dtype=np.bool_)
+            return never, never
+        chance = self.streams.rng("leaving").random((time.occasions, self.n_replicates, self.n_authorities))
+        chance = np.moveaxis(chance, 0, 2)
+        inadequate = self.inspected_inadequate
+        switches = ~inadequate & (chance < leaving.new_leadership * leaving.switch)
+        return switches | (inadequate & (chance < leaving.after_inadequate)), switches
+
+    def _seen_by_inspectors(self, number: int) -> Floats:
+        """What the last inspection before the start (0) or a later one sees, (replicate, authority).
+
+        Of variance 1 about a mean that rises by the stated improvement.
+        """
+        rating, inspections = self.settings.rating, self.settings.inspections
+        correlation = rating.quality_correlation
+        other = self._normal("rating")
+        when = self._last_before - self.years_since_inspection
+        if number and inspections:
+            for later in range(1, number + 1):
+                fresh = self.streams.rng("inspection", str(later)).standard_normal(other.shape)
+                kept = inspections.persistence
+                other = kept * other + np.sqrt(1 - kept**2) * fresh
+            when = when + number * inspections.every_years
+        seen = np.sqrt(1 - correlation**2) * other if correlation else other
+        if correlation:
+            last = self.quality.shape[2] - 1
+            if when.size == 1:
+                seen = correlation * self.quality[:, :, int(np.clip(when.item(), 0, last))] + seen
+            else:
+                at = np.clip(when, 0, last)[:, :, np.newaxis]
+                seen = correlation * np.take_along_axis(self.quality, at, axis=2)[:, :, 0] + seen
+        return seen + number * inspections.improvement if inspections else seen
+
+    def _rated(self, seen: Floats) -> Ints:
         rating = self.settings.rating
-        seen = self._mixed("rating", rating.quality_correlation, self._last_before)
         good_or_better = rating.outstanding + rating.good
         cuts = special.ndtri(
             [1 - good_or_better - rating.requires_improvement, 1 - good_or_better, 1 - rating.outstanding]
@@ -136,14 +221,11 @@ class World:
     @cached_property
     def adoption_order(self) -> Ints:
         """The authorities from the most to the least likely to adopt, (replicate, authority)."""
-        adoption = self.settings.adoption
         propensity = self._normal("adoption")
-        if adoption and adoption.quality_weight:
-            propensity = propensity + adoption.quality_weight * _at(self.quality, self._last_before)
-        if adoption and adoption.bad_year_weight:
-            propensity = propensity + adoption.bad_year_weight * self._bad_year(
-                str(adoption.bad_year_outcome)
-            )
+        if self.settings.adoption:
+            for weight, reason in self._reasons(self.settings.adoption):
+                if weight:
+                    propensity = propensity + weight * reason()
         order: Ints = np.argsort(-propensity, axis=1, kind="stable")
         return order
 
@@ -161,10 +243,15 @@ class World:
         readiness scale, whose error is below 1e-6.
         """
         fidelity = self.settings.fidelity
-        scale = fidelity_scale(fidelity.mean, fidelity.authority_sd, fidelity.worker_sd)
+        scale = fidelity.scale
         if scale is None or scale.authority == 0:
             return np.full((1, 1), fidelity.mean)
         return np.interp(self.readiness, *_fidelity_table(scale))
+
+    @cached_property
+    def _state(self) -> Floats:
+        """A uniform number that decides what an authority does without a study, (replicate, authority)."""
+        return self._uniform("informal")
 
     @cached_property
     def informal_fidelity(self) -> Floats:
@@ -175,8 +262,42 @@ class World:
         informal = self.settings.informal
         if informal is None:
             return np.zeros((1, 1))
-        uses = self._uniform("informal") < informal.share
-        return np.where(uses, informal.fidelity, 0.0)
+        return np.where(self._state < informal.share, informal.fidelity, 0.0)
+
+    @cached_property
+    def uses_informally(self) -> Bools:
+        """Whether an authority uses the framework where no study put it, (replicate, authority)."""
+        informal = self.settings.informal
+        return np.zeros((1, 1), dtype=np.bool_) if informal is None else self._state < informal.share
+
+    @cached_property
+    def has_rival(self) -> Bools:
+        """Whether an authority has a rival framework where no study came, (replicate, authority).
+
+        Those that stand highest in the number that decides informal use, so that the two exclude each other.
+        """
+        rival = self.settings.rival
+        return np.zeros((1, 1), dtype=np.bool_) if rival is None else self._state >= 1 - rival.share
+
+    @cached_property
+    def rival_fidelity(self) -> Floats:
+        """Fidelity to the rival of every authority, were it to have one: (replicate, authority)."""
+        rival = self.settings.rival
+        if rival is None:
+            return np.zeros((1, 1))
+        scale = fidelity_scale(rival.mean, rival.authority_sd, 0.0)
+        if scale is None:
+            return np.full((1, 1), rival.mean)
+        fidelity: Floats = special.expit(scale.centre + scale.authority * self._normal("rival"))
+        return fidelity
+
+    @cached_property
+    def effect_multiple(self) -> Floats:
+        """An authority's effect at full fidelity as a multiple of the mean one, (replicate, authority)."""
+        if self.settings.effect_sd == 0:
+            return np.ones((1, 1))
+        multiple: Floats = 1 + self.settings.effect_sd * self._normal("effect")
+        return multiple
 
     def record(self, name: str) -> Record:
         """What every authority has on record of an outcome, without any framework.
@@ -232,15 +353,35 @@ class World:
     def _last_before(self) -> int:
         return max(self.settings.time.start - 1, 0)
 
-    def _bad_year(self, name: str) -> Floats:
-        """How bad an outcome's recorded last year before the start was, standardised."""
+    def _reasons(self, adoption: Adoption) -> list[tuple[float, Callable[[], Floats]]]:
+        """The weights of adoption's reasons, and how each is had: (replicate, authority), standardised."""
+        last, outcome = self._last_before, str(adoption.bad_year_outcome)
+        return [
+            (adoption.quality_weight, lambda: _at(self.quality, last)),
+            (adoption.bad_year_weight, lambda: self._badness(outcome, last)),
+            (
+                adoption.worsening_weight,
+                lambda: self._badness(outcome, last) - self._badness(outcome, last - 1),
+            ),
+            (adoption.deprivation_weight, lambda: self.deprivation),
+            (adoption.requires_improvement_weight, self._requires_improvement),
+        ]
+
+    def _requires_improvement(self) -> Floats:
+        """Whether the rating requires improvement, standardised by its stated share."""
+        share = self.settings.rating.requires_improvement
+        which: Floats = ((self.rating == 1) - share) / np.sqrt(share * (1 - share))
+        return which
+
+    def _badness(self, name: str, occasion: int) -> Floats:
+        """How bad an outcome's recorded year was, in standard deviations between authorities."""
         outcome = self.outcomes[name]
-        last = self.record(name).cells.mean[:, :, self._last_before]
-        centred = last - outcome.mean - outcome.trend * (self._last_before - self.settings.time.start)
+        recorded = self.record(name).cells.mean[:, :, occasion]
+        centred = recorded - outcome.mean - outcome.trend * (occasion - self.settings.time.start)
         worse = 1.0 if outcome.better == "lower" else -1.0
         spread = outcome.authority_sd or float(centred.std()) or 1.0
-        bad_year: Floats = worse * centred / spread
-        return bad_year
+        badness: Floats = worse * centred / spread
+        return badness
 
     def _mixed(self, component: str, correlation: float, occasion: int) -> Floats:
         """Normals with a stated correlation with the quality of one occasion, (replicate, authority)."""

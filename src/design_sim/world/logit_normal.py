@@ -32,11 +32,17 @@ class LogitNormal(NamedTuple):
 
 
 class FidelityScale(NamedTuple):
-    """Fidelity on the logit scale: centre, spread between authorities, spread of their workers."""
+    """Fidelity on the logit scale: centre, spread between authorities, between workers, between teams."""
 
     centre: float
     authority: float
     worker: float
+    team: float = 0.0
+
+    @property
+    def within(self) -> float:
+        """Spread between the workers of an authority, whatever their team."""
+        return float(np.hypot(self.worker, self.team)) if self.team else self.worker
 
 
 def _expectation(values: Floats) -> float:
@@ -103,8 +109,15 @@ def solve_logit_normal(mean: float, sd: float) -> LogitNormal:
 
 
 @cache
-def fidelity_scale(mean: float, authority_sd: float, worker_sd: float) -> FidelityScale | None:
-    """The logit scale on which fidelity has a stated mean and standard deviations at two levels.
+def fidelity_scale(
+    mean: float,
+    authority_sd: float,
+    worker_sd: float,
+    team_sd: float = 0.0,
+    concentration: float = 1.0,
+    correlation: float = 0.0,
+) -> FidelityScale | None:
+    """The logit scale on which fidelity has a stated mean and standard deviations at its levels.
 
     Parameters
     ----------
@@ -113,12 +126,18 @@ def fidelity_scale(mean: float, authority_sd: float, worker_sd: float) -> Fideli
     authority_sd : float
         Standard deviation between authorities of the mean over their workers.
     worker_sd : float
-        Root of the mean variance between the workers of an authority.
+        Root of the mean variance between the workers of a team.
+    team_sd : float
+        Root of the mean variance between the teams of an authority.
+    concentration : float
+        Sum of the squared weights of the components that fidelity is the mean of; 1 for a single one.
+    correlation : float
+        Correlation of two components' worker parts.
 
     Returns
     -------
     FidelityScale or None
-        None where both standard deviations are 0: fidelity is then the mean itself, 0 and 1 included.
+        None where all standard deviations are 0: fidelity is then the mean itself, 0 and 1 included.
 
     Raises
     ------
@@ -127,23 +146,67 @@ def fidelity_scale(mean: float, authority_sd: float, worker_sd: float) -> Fideli
 
     Notes
     -----
-    By the law of total variance the variance over all workers is authority_sd^2 + worker_sd^2, which
-    fixes the total spread; the share between authorities is then found by bisection.
+    With total spread s on the logit scale, two places correlated rho there have the covariance
+    C(rho) = variance of E[inverse logit | shared part] on the 0..1 scale. Members of an authority share
+    rho_a, with C(rho_a) = authority_sd^2; members of a team rho_a + rho_t, with C = authority_sd^2 +
+    team_sd^2. For a single component the total variance C(1) is the sum of all three squares (law of total
+    variance), which fixes s; for several it is concentration C(1) + (1 - concentration) C(rho), with rho
+    what two components of a worker share, and s is solved for.
     """
-    if authority_sd == 0 and worker_sd == 0:
+    if authority_sd == team_sd == worker_sd == 0:
         return None
-    centre, total = solve_logit_normal(mean, float(np.hypot(authority_sd, worker_sd)))
-    if worker_sd == 0:
-        return FidelityScale(centre, total, 0.0)
-    if authority_sd == 0:
-        return FidelityScale(centre, 0.0, total)
+    squares = np.array([authority_sd, team_sd, worker_sd]) ** 2
+    centre, total = solve_logit_normal(mean, float(np.sqrt(squares.sum())))
+    if concentration < 1:
+        total = _spread_of_components(mean, squares, total, concentration, correlation)
+        centre = _centre(mean, total)
+    shares = _level_shares(centre, total, squares)
+    authority, team, worker = (float(total * np.sqrt(share)) for share in shares)
+    return FidelityScale(centre, authority, worker, team)
 
-    def gap(share: float) -> float:
-        means = mean_over_workers(centre + total * np.sqrt(share) * _Z, total * np.sqrt(1 - share))
-        return float(np.sqrt(_expectation((means - _expectation(means)) ** 2))) - authority_sd
 
-    share = _root(gap, 0.0, 1.0)
-    return FidelityScale(centre, total * float(np.sqrt(share)), total * float(np.sqrt(1 - share)))
+def _level_shares(centre: float, total: float, squares: Floats) -> tuple[float, float, float]:
+    """Shares of the squared spread of authorities, teams and workers, from their variances on 0..1."""
+    authority, team, worker = squares
+    if team == worker == 0:
+        return 1.0, 0.0, 0.0
+    of_authority = 0.0 if authority == 0 else _shared(centre, total, authority)
+    if team == 0:
+        return of_authority, 0.0, 1 - of_authority
+    of_team = 1.0 if worker == 0 else _shared(centre, total, authority + team)
+    return of_authority, of_team - of_authority, 1 - of_team
+
+
+def _shared(centre: float, total: float, covariance: float) -> float:
+    """The correlation on the logit scale that gives a covariance on the 0..1 scale."""
+    sd = float(np.sqrt(covariance))
+    return _root(lambda share: np.sqrt(_covariance(centre, total, share)) - sd, 0.0, 1.0)
+
+
+def _covariance(centre: float, total: float, share: float) -> float:
+    """Covariance on the 0..1 scale of two places with a correlation on the logit scale."""
+    means = mean_over_workers(centre + total * np.sqrt(share) * _Z, total * np.sqrt(1 - share))
+    return _expectation((means - _expectation(means)) ** 2)
+
+
+def _spread_of_components(
+    mean: float, squares: Floats, least: float, concentration: float, correlation: float
+) -> float:
+    """Total spread of each component for which their mean varies as stated, at least a single one's."""
+
+    def gap(total: float) -> float:
+        centre = _centre(mean, total)
+        of_authority, of_team, of_worker = _level_shares(centre, total, squares)
+        common = _covariance(centre, total, of_authority + of_team + of_worker * correlation)
+        variance = concentration * _sd(centre, total) ** 2 + (1 - concentration) * common
+        return float(np.sqrt(variance) - np.sqrt(squares.sum()))
+
+    if gap(_WIDEST) < 0:
+        raise ValueError(
+            f"a mean of {mean:g} cannot be had with a worker_sd of {np.sqrt(squares[2]):g} over components "
+            f"that correlate by {correlation:g}; a smaller worker_sd or a higher correlation can"
+        )
+    return _root(gap, least, _WIDEST)
 
 
 def mean_over_workers(authority: Floats, worker_spread: float) -> Floats:

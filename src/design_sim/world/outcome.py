@@ -83,15 +83,15 @@ class Outcome(Protocol):
         """The direction that is desired."""
         ...
 
-    def effect_of(self, world: "World", name: str, at: Ints, fidelity: Floats, uptake: float) -> Floats:
-        """Mean effect of practising at a fidelity against no framework, for each authority.
+    def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
+        """Mean effect of a dose of the framework against none, for each authority.
 
         Parameters
         ----------
         at : int array, (occasion,)
             The occasions.
-        fidelity : float array, (replicate, authority, occasion)
-            Fidelity of what is practised; any axis may be 1.
+        dose : float array, (replicate, authority, occasion)
+            Share of the full effect that a family that takes part receives; any axis may be 1.
         uptake : float
             Share of families that take part.
         """

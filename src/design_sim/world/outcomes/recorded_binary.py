@@ -3,9 +3,9 @@
 The risks of authorities and years are logit-normal, with the stated mean and standard deviation on the
 probability scale. What is on record is drawn in the world; delivery thins the events, or adds to them.
 
-Decision: practice shifts the risk of a family that takes part, by fidelity x effect on the scale of the
+Decision: practice shifts the risk of a family that takes part, by dose x effect on the scale of the
 effect, and leaves that of one that does not; so uptake mixes risks, and is no factor within the logit. The
-fidelity is the mean over the authority's workers, in outcomes and truth alike: on the logit scale a mixture
+dose is the mean over the authority's workers, in outcomes and truth alike: on the logit scale a mixture
 over workers would have an effect smaller by 0.3 % at 3 points and 2 % at 15 points.
 """
 
@@ -85,22 +85,22 @@ class RecordedBinary(Stated):
         events = rng.binomial(n_all.astype(np.int64), expected)
         return Record(binary_cells(n_all, events.astype(np.float64)), expected)
 
-    def effect_of(self, world: "World", name: str, at: Ints, fidelity: Floats, uptake: float) -> Floats:
+    def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
         """Mean risk difference in each authority, given its risk."""
         if self.effect == 0:
             return np.zeros((1, 1, 1))
         risk = world.record(name).expected[:, :, at]
-        return self.risk_with_framework(risk, fidelity, uptake) - risk
+        return self.risk_with_framework(risk, dose, uptake) - risk
 
-    def risk_with_framework(self, risk: Floats, fidelity: Floats, uptake: float) -> Floats:
+    def risk_with_framework(self, risk: Floats, dose: Floats, uptake: float) -> Floats:
         """Mean risk over the families of a row, those who take part and those who do not.
 
         Parameters
         ----------
         risk : float array
             Risk without any framework.
-        fidelity : float array, of the same axes
-            Fidelity of what is practised; 0 where nothing is.
+        dose : float array, of the same axes
+            Share of the full effect that a family that takes part receives.
         uptake : float
             Share of families that take part.
 
@@ -108,28 +108,28 @@ class RecordedBinary(Stated):
         -------
         float array
             risk + uptake x (risk of those who take part - risk), where the latter is risk + effect x
-            fidelity on the probability scale, and inverse logit(logit(risk) + shift x fidelity) on the
+            dose on the probability scale, and inverse logit(logit(risk) + shift x dose) on the
             logit scale; the shift is solved for the stated mean risk difference.
         """
         if self.effect_scale == "probability":
-            return risk + uptake * self.effect * fidelity
+            return risk + uptake * self.effect * dose
         shift = shift_for_difference(self.risks(0), self.effect)
-        taking_part: Floats = special.expit(special.logit(risk) + shift * fidelity)
+        taking_part: Floats = special.expit(special.logit(risk) + shift * dose)
         return risk + uptake * (taking_part - risk)
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """The enrolled authorities' records, events thinned or added to."""
         work, world, unit = fieldwork, fieldwork.world, fieldwork.unit
-        practised = work.practised(enrolled(world.mature_fidelity, unit))
+        dose = work.dose
         record = world.record(work.outcome)
         n = np.broadcast_to(enrolled(record.cells.n[:, :, :1], unit), (*unit.shape, work.occasions.size))
         without = np.rint(enrolled(record.cells.mean[:, :, work.occasions], unit) * n)
         moved = without
         if self.effect != 0:
             risk = enrolled(record.expected[:, :, work.occasions], unit)
-            changed = self.risk_with_framework(risk, practised, world.settings.uptake)
+            changed = self.risk_with_framework(risk, dose, world.settings.uptake)
             moved = move_events(without, n, risk, changed, world.streams, work.outcome)
-        exposure = practised * world.settings.uptake
+        exposure = dose * world.settings.uptake
         if work.resolution == "cell":
             roster = Roster.of_authorities(unit.shape[1])
             return Delivery(

@@ -57,14 +57,14 @@ class RecordedContinuous(Stated):
         n_all = np.broadcast_to(n[:, np.newaxis], (1, n.size, years.size))
         return Record(Cells(n_all, noise + expected), expected)
 
-    def effect_of(self, world: "World", name: str, at: Ints, fidelity: Floats, uptake: float) -> Floats:
-        """uptake x fidelity x effect, the same for every family."""
-        return self.effect * uptake * fidelity
+    def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
+        """uptake x dose x effect, the same for every family."""
+        return self.effect * uptake * dose
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """The enrolled authorities' records, with the effect added."""
         work, unit, world = fieldwork, fieldwork.unit, fieldwork.world
-        practised, uptake = work.practised(enrolled(world.mature_fidelity, unit)), world.settings.uptake
+        dose, uptake = work.dose, world.settings.uptake
         record = world.record(work.outcome).cells
         mean = enrolled(record.mean[:, :, work.occasions], unit)
         n = enrolled(record.n[:, :, :1], unit)
@@ -72,15 +72,15 @@ class RecordedContinuous(Stated):
         rng = world.streams.rng("family_spread", work.outcome)
         if work.resolution == "unit":
             roster, null = split(n, mean, self.family_sd, rng)
-            practised = roster.spread(practised, "authority")
+            dose = roster.spread(dose, "authority")
         else:
             roster = Roster.of_authorities(unit.shape[1])
             ss = None
             if work.spread:
                 ss = 2 * self.family_sd**2 * rng.standard_gamma((n - 1) / 2, mean.shape)
             null = Cells(n, mean, ss)
-        stated = practised_on(null, self.effect * practised, uptake, world.streams, work.outcome)
-        return Delivery(roster, work.occasions, uptake * practised, stated, null)
+        stated = practised_on(null, self.effect * dose, uptake, world.streams, work.outcome)
+        return Delivery(roster, work.occasions, uptake * dose, stated, null)
 
     def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
         """The authority itself, or all families of the largest."""

@@ -15,7 +15,7 @@ from design_sim.roster import Roster
 from design_sim.stated import Correlation, Positive, Stated
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
-from design_sim.world.fidelity import worker_deviation, worker_fidelity
+from design_sim.world.fidelity import worker_deviation
 from design_sim.world.outcome import Better, practised_on
 from design_sim.world.settings import Time, WorldSettings
 
@@ -75,9 +75,9 @@ class SurveyedContinuous(Stated):
         """Standard deviation of the authority part."""
         return float(self.sd * np.sqrt(self.icc.authority))
 
-    def effect_of(self, world: "World", name: str, at: Ints, fidelity: Floats, uptake: float) -> Floats:
-        """uptake x fidelity x effect, the same for every family."""
-        return self.effect * uptake * fidelity
+    def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
+        """uptake x dose x effect, the same for every family."""
+        return self.effect * uptake * dose
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """Sample workers and families of the enrolled authorities."""
@@ -90,15 +90,15 @@ class SurveyedContinuous(Stated):
         if work.resolution == "cell" and not self._workers_differ(world):
             roster = Roster.of_authorities(work.unit.shape[1])
             n = (present * work.sampled.workers * work.sampled.families).astype(np.float64)[:, :, np.newaxis]
-            practised = work.practised(enrolled(world.mature_fidelity, work.unit))
+            dose = work.dose
         else:
-            roster, n, members, practised = self._worker_rows(work, present)
+            roster, n, members, dose = self._worker_rows(work, present)
             expected = roster.spread(expected, "authority") + members
         n = np.broadcast_to(n, (*n.shape[:2], work.occasions.size))
         null = draw_families(work, expected, n, self.sd * float(np.sqrt(self.icc.family)))
         uptake = world.settings.uptake
-        stated = practised_on(null, self.effect * practised, uptake, world.streams, work.outcome)
-        return Delivery(roster, work.occasions, uptake * practised, stated, null)
+        stated = practised_on(null, self.effect * dose, uptake, world.streams, work.outcome)
+        return Delivery(roster, work.occasions, uptake * dose, stated, null)
 
     def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
         """Sampled workers, or all their families."""
@@ -113,10 +113,12 @@ class SurveyedContinuous(Stated):
     def _workers_differ(self, world: "World") -> bool:
         """Whether the families of an authority are not exchangeable: their teams or workers differ."""
         between = self.icc.team + self.icc.worker > 0
-        return between or (world.settings.fidelity.worker_sd > 0 and self.effect != 0)
+        fidelity = world.settings.fidelity
+        vary = fidelity.worker_sd + fidelity.team_sd + fidelity.turnover > 0
+        return between or (vary and self.effect != 0)
 
     def _worker_rows(self, work: Fieldwork, present: Ints) -> tuple[Roster, Floats, Floats, Floats]:
-        """Rows of workers, or of their families: roster, n, team and worker parts, what is practised."""
+        """Rows of workers, or of their families: roster, n, team and worker parts, dose."""
         sample, world, unit, name = work.sampled, work.world, work.unit, work.outcome
         team_of = np.repeat(np.arange(sample.teams), sample.workers)
         in_team = np.tile(np.arange(sample.workers), sample.teams)
@@ -134,9 +136,9 @@ class SurveyedContinuous(Stated):
         if self.icc.worker:
             own = worker_deviation(world, unit, worker, "worker_effect", self.competence_correlation, name)
             parts = parts + self.sd * np.sqrt(self.icc.worker) * own
-        practised = work.practised(worker_fidelity(world, unit, worker))
+        dose = work.dose_of(worker)
         members = np.repeat(parts.reshape(parts.shape[0], -1, 1), copies, axis=1)
-        return roster, n, members, np.repeat(practised, copies, axis=1)
+        return roster, n, members, np.repeat(dose, copies, axis=1)
 
 
 def teams_present(work: Fieldwork) -> Ints:

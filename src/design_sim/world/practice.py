@@ -1,0 +1,202 @@
+"""Practice: the share of the framework's full effect that families receive, with a study and without.
+
+A dose is g(fidelity) x the authority's own effect, 1 where the framework is practised at fidelity 1 in
+the average authority. Without a study an authority is in one of three states: it has no framework (dose 0),
+uses this one informally (with a response of its own), or has a rival (whose effect is stated as a multiple
+of this framework's).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from design_sim.allocation import NEVER
+from design_sim.arrays import Bools, Floats, Ints
+from design_sim.world.draw import World, enrolled
+from design_sim.world.fidelity import authority_mean, worker_fidelity, worker_progress, years_since
+
+
+def offered_dose(world: World, at: Ints, start: int | None = None) -> Floats:
+    """Dose of the framework as each authority would implement it: (replicate, authority, occasion).
+
+    Parameters
+    ----------
+    world : World
+        The drawn world.
+    at : int array, (occasion,)
+        The occasions.
+    start : int, optional
+        The first occasion with the framework; the world's start if not given.
+    """
+    years = years_since(world.settings.time, start)[at]
+    dose = authority_mean(world, years, world.settings.response)
+    if world.settings.fidelity.shock:
+        lower = authority_mean(world, years, world.settings.response, shocked=True)
+        dose = np.where(world.inadequate_since_start[:, :, at], lower, dose)
+    return _with_own_effect(world, dose)
+
+
+def usual_dose(world: World) -> Floats:
+    """Dose that families receive without any study, the same in every year: (replicate, authority).
+
+    Both axes 1 where no authority has a framework of its own.
+    """
+    settings = world.settings
+    dose = world.informal_fidelity
+    if settings.informal is not None:
+        dose = np.where(world.uses_informally, settings.informal.response.of(dose), 0.0)
+    if settings.rival is not None:
+        dose = np.where(world.has_rival, rival_dose(world), dose)
+    if dose.shape == (1, 1) or settings.effect_sd == 0:
+        return dose
+    return dose * np.where(world.has_rival, 1.0, world.effect_multiple)
+
+
+def rival_dose(world: World) -> Floats:
+    """Dose of the rival as each authority would implement it: (replicate, authority)."""
+    rival = world.settings.rival
+    if rival is None:
+        raise ValueError("the world has no rival framework")
+    components = world.settings.fidelity.components
+    shared = sum(components.shares[name] for name in rival.shares) if components else 0.0
+    dose: Floats = world.rival_fidelity * (rival.effect + shared)
+    return dose
+
+
+def last_practised(world: World, start: int | None = None) -> tuple[Ints, Bools]:
+    """When authorities that start would have stopped again, and which of them by a switch.
+
+    Returns
+    -------
+    stop : int array, (replicate, authority)
+        The first occasion without the framework; `NEVER` for those that stay. Axes 1 where nobody leaves.
+    switched : bool array, (replicate, authority)
+        Whether they stopped for another framework: the rival where there is one, else none.
+    """
+    time = world.settings.time
+    first = time.start if start is None else start
+    departures, switches = world.departures
+    leaves = departures[:, :, first : time.occasions - 1]
+    if not leaves.any():
+        return np.full((1, 1), NEVER), np.zeros((1, 1), dtype=np.bool_)
+    at = leaves.argmax(axis=2)
+    left = leaves.any(axis=2)
+    switched = np.take_along_axis(switches[:, :, first:], at[:, :, np.newaxis], axis=2)[:, :, 0] & left
+    return np.where(left, first + 1 + at, NEVER), switched
+
+
+def dose_with_exits(world: World, at: Ints) -> Floats:
+    """Dose of an authority that starts with the world and may leave: (replicate, authority, occasion)."""
+    stop, switched = last_practised(world)
+    if stop.size == 1:
+        return offered_dose(world, at)
+    return np.where(at < stop[:, :, np.newaxis], offered_dose(world, at), _afterwards(world, switched))
+
+
+def _afterwards(world: World, switched: Bools) -> Floats:
+    """Dose once an authority has left, (replicate, authority, 1): as before, or of what it switched to."""
+    other = rival_dose(world) if world.settings.rival else np.zeros((1, 1))
+    return np.where(switched, other, usual_dose(world))[:, :, np.newaxis]
+
+
+def full_dose(world: World) -> Floats:
+    """Dose at fidelity 1, (replicate, authority): both axes 1 where the effect is the same everywhere."""
+    return _with_own_effect(world, np.ones((1, 1, 1)))[:, :, 0]
+
+
+def component_dose(world: World, name: str) -> Floats:
+    """Dose where one component is practised at fidelity 1 and the others are not, (replicate, authority)."""
+    components = world.settings.fidelity.components
+    if components is None:
+        raise ValueError("fidelity is of one piece: world.fidelity.components is not stated")
+    fidelity = np.full((1, 1, 1), components.shares[name])
+    return _with_own_effect(world, world.settings.response.of(fidelity))[:, :, 0]
+
+
+def delivered_dose(world: World, unit: Ints, start: Ints, occasions: Ints) -> Floats:
+    """Dose in the authorities of a study, rows being authorities: (replicate, slot, occasion).
+
+    Parameters
+    ----------
+    unit : int array, (replicate, slot)
+        The authority in each slot.
+    start : int array, (1 or replicate, slot)
+        First occasion with the framework, `NEVER` where there is none.
+    occasions : int array, (occasion,)
+        The occasions to observe.
+    """
+
+    def offered(first: int, at: Ints) -> Floats:
+        return enrolled(offered_dose(world, at, first), unit)
+
+    return _dose_of_slots(world, unit, start, occasions, offered, 1)
+
+
+def worker_dose(world: World, unit: Ints, start: Ints, occasions: Ints, workers: Ints) -> Floats:
+    """Dose of the families of sampled workers: (replicate, slot x worker, occasion).
+
+    Parameters
+    ----------
+    workers : int array, (worker,)
+        Which workers of each authority are sampled; rows are the workers of each slot in turn.
+    """
+    mature = worker_fidelity(world, unit, workers)
+
+    def offered(first: int, at: Ints) -> Floats:
+        years = years_since(world.settings.time, first)[at]
+        fidelity = mature[..., np.newaxis] * worker_progress(world, unit, workers, years)
+        if world.settings.fidelity.shock:
+            shocked = enrolled(world.inadequate_since_start[:, :, at], unit)[:, :, np.newaxis]
+            fidelity = fidelity * np.where(shocked, 1 - world.settings.fidelity.shock, 1.0)
+        dose = world.settings.response.of(fidelity)
+        dose = np.where(years > 0, dose, 0.0)
+        if world.settings.effect_sd:
+            own = enrolled(world.effect_multiple, unit)
+            dose = dose * own[:, :, np.newaxis, np.newaxis]
+        rows: Floats = dose.reshape(dose.shape[0], -1, at.size)
+        return rows
+
+    return _dose_of_slots(world, unit, start, occasions, offered, workers.size)
+
+
+def _dose_of_slots(
+    world: World,
+    unit: Ints,
+    start: Ints,
+    occasions: Ints,
+    offered: Callable[[int, Ints], Floats],
+    rows: int,
+) -> Floats:
+    """The usual dose until an authority starts, the offered one from then on, and what follows if it leaves.
+
+    A slot has so many rows; `offered` gives the dose of all rows by the occasion that they start at.
+    """
+
+    def spread(values: Floats | Ints | Bools) -> Floats:
+        there = enrolled(values, unit)
+        return there if there.shape[1] == 1 or rows == 1 else np.repeat(there, rows, axis=1)
+
+    usual = spread(usual_dose(world))[:, :, np.newaxis]
+    starts = np.repeat(start, rows, axis=1)[:, :, np.newaxis]
+    dose = np.broadcast_to(usual, (*usual.shape[:2], occasions.size))
+    for first in np.unique(start[start < NEVER]):
+        practised = offered(int(first), occasions)
+        stop, switched = last_practised(world, int(first))
+        if stop.size > 1:
+            stays = occasions < spread(stop)[:, :, np.newaxis]
+            practised = np.where(
+                stays, practised, spread(_afterwards(world, switched)[:, :, 0])[:, :, np.newaxis]
+            )
+        dose = np.where((starts == first) & (occasions >= first), practised, dose)
+        if world.settings.anticipation and (occasions == first - 1).any():
+            share = world.settings.anticipation
+            ahead = usual + share * (offered(int(first), np.array([first])) - usual)
+            dose = np.where((starts == first) & (occasions == first - 1), ahead, dose)
+    return dose
+
+
+def _with_own_effect(world: World, dose: Floats) -> Floats:
+    """A dose times the authority's own effect, where authorities differ in it."""
+    if world.settings.effect_sd == 0:
+        return dose
+    return dose * world.effect_multiple[:, :, np.newaxis]
