@@ -11,10 +11,11 @@ FLOORS = {
     1: ["cells", "allocation", "panel"],
     2: ["world"],
     3: ["designs", "measurement", "estimands", "estimators", "theory"],
-    4: ["tally", "performance", "scenario", "simulate"],
+    4: ["tally", "performance", "scenario", "simulate", "budget"],
     5: [
         "sweep",
         "results",
+        "budget_report",
         "store",
         "wording",
         "figures",

@@ -201,7 +201,7 @@ def test_what_is_no_formula_is_left_alone(text: str) -> None:
 def test_values_of_several_types_can_be_stored(tmp_path: Path) -> None:
     """A sweep may vary one setting over numbers and words, and over numbers beyond 64 bits."""
     frame = pd.DataFrame({"a": [1, "x"], "b": [1, 2.5], "c": [True, 3], "d": [10**30, 1]})
-    store._write_table(frame, tmp_path)
+    store.write_table(frame, tmp_path / "performance.parquet")
     table = pq.ParquetFile(tmp_path / "performance.parquet").read().to_pandas()
     assert table["a"].tolist() == ["1", "x"]
     assert table["b"].tolist() == [1.0, 2.5]

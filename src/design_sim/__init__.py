@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from design_sim.budget import Budget, budget
     from design_sim.errors import DesignSimError, ScenarioError
     from design_sim.estimands import Estimand
     from design_sim.figures import figure
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": "scenario",
+    "Budget": "budget",
     "DesignSimError": "errors",
     "Estimand": "estimands",
     "Results": "results",
@@ -31,6 +33,7 @@ _HOMES = {
     "ScenarioError": "errors",
     "Study": "scenario",
     "Sweep": "sweep",
+    "budget": "budget",
     "figure": "figures",
     "load": "sweep",
     "parse": "sweep",
@@ -40,6 +43,7 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "Budget",
     "DesignSimError",
     "Estimand",
     "Results",
@@ -47,6 +51,7 @@ __all__ = [
     "ScenarioError",
     "Study",
     "Sweep",
+    "budget",
     "figure",
     "load",
     "parse",

@@ -123,6 +123,48 @@ def run(
 
 
 @app.command()
+def budget(
+    file: Source,
+    replicates: Replicates = None,
+    seed: Seed = None,
+    out: Out = Path("results"),
+    jobs: Jobs = -1,
+    changes: Set = None,
+    resolution: Resolution = None,
+) -> None:
+    """Divide each answer's error among the mechanisms that make it.
+
+    Runs the first case with every combination of its mechanisms switched off, on the same draws. Prints the
+    parts, which add up, and writes them with a figure to DIR/NAME-budget.
+    """
+    from design_sim import store
+
+    processes = _processes(jobs)
+    sweep = _load(file, changes, replicates=replicates, seed=seed, resolution=resolution)
+    if len(sweep.cases) > 1:
+        raise DesignSimError(
+            f"{file}: varies settings over {len(sweep.cases)} cases; a budget is of one. "
+            "Remove [sweep] and fix the settings with --set"
+        )
+    if sweep.replicates < 2:
+        raise DesignSimError(f"replicates: {sweep.replicates} is below 2, and a part needs its error")
+
+    from design_sim import budget_report as report
+    from design_sim.budget import budget as divide
+
+    store.check_free(out, report.folder_name(sweep))
+    scenario = sweep.cases[0].scenario
+    with _progress() as progress:
+        budgets = divide(scenario, sweep.replicates, processes, progress)
+    _print_frame(report.table(budgets, scenario))
+    _print("", *report.sentences(budgets, scenario))
+    folder = store.save_as(
+        sweep, report.folder_name(sweep), out, lambda folder: report.write(budgets, scenario, folder)
+    )
+    _note(f"Written to {folder}{os.sep}: budget.csv and .parquet, budget.svg and .png, budget.txt")
+
+
+@app.command()
 def check(
     file: Source,
     replicates: Replicates = None,
@@ -324,6 +366,16 @@ def _print_results(results: "Results") -> None:
     notes = [f"... and {_count(more, 'row')} more, all in performance.csv"] if more > 0 else []
     notes += [f"Not shown on so narrow a screen: {', '.join(hidden)}."] if hidden else []
     _print(table, *notes, "", reading(results))
+
+
+def _print_frame(frame: "DataFrame") -> None:
+    """A frame of texts as a table on standard output."""
+    table = _table()
+    for column in frame.columns:
+        table.add_column(_plain(column), overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*map(_plain, row))
+    _print(table)
 
 
 def _too_wide(frame: "DataFrame", width: int) -> list[str]:

@@ -20,7 +20,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib import metadata
@@ -113,10 +113,31 @@ def save(results: "Results", out: Path) -> Path:
     FolderInUseError, StorageError, DesignSimError
         As `check_free`, and StorageError for whatever goes wrong in writing.
     """
-    folder = check_free(out, results.sweep.name)
+    return save_as(results.sweep, results.sweep.name, out, lambda folder: _write(results, folder))
+
+
+def save_as(sweep: "Sweep", name: str, out: Path, write: Callable[[Path], None]) -> Path:
+    """Write a folder of files about a sweep, whole or not at all, with what it takes to make them again.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What was asked; its scenario and provenance are written beside the files.
+    name : str
+        Name of the folder in `out`.
+    write : callable
+        Called with an empty folder, to fill it.
+
+    Raises
+    ------
+    FolderInUseError, StorageError, DesignSimError
+        As `save`.
+    """
+    folder = check_free(out, name)
     try:
         with _beside(folder) as new:
-            _write(results, new)
+            write(new)
+            _write_provenance(sweep, new)
             _swap_in(new, folder)
     except OSError as reason:
         raise _storage_error(folder, reason) from None
@@ -155,17 +176,20 @@ def read(folder: Path) -> "DataFrame":
 
 
 def _write(results: "Results", folder: Path) -> None:
-    """Everything that a results folder holds, provenance last."""
+    """Everything that a results folder holds but its provenance."""
     from design_sim.figures import draw_all
     from design_sim.figures import save as save_figure
     from design_sim.report import report
 
-    sweep = results.sweep
-    _write_table(results.performance, folder)
+    write_table(results.performance, folder / TABLE)
     drawn = draw_all(results)
     for name, figure in drawn.items():
         save_figure(figure, folder / name)
     (folder / "report.html").write_bytes(report(results, drawn).encode("utf-8", "backslashreplace"))
+
+
+def _write_provenance(sweep: "Sweep", folder: Path) -> None:
+    """The scenario, and last what it takes to make the rest again."""
     (folder / "scenario.toml").write_bytes(_bytes(sweep))
     digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
     provenance = json.dumps(_provenance_of(sweep) | {"files": digests}, indent=2)
@@ -174,7 +198,8 @@ def _write(results: "Results", folder: Path) -> None:
         _sync(path)
 
 
-def _write_table(frame: "DataFrame", folder: Path) -> None:
+def write_table(frame: "DataFrame", path: Path) -> None:
+    """Write a frame as Parquet, with checksums, and as CSV beside it, without formulas."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -183,13 +208,13 @@ def _write_table(frame: "DataFrame", folder: Path) -> None:
         # One setting's values in several types, or numbers too large, neither of which Parquet can hold.
         frame[column] = frame[column].map(str)
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    pq.write_table(table, folder / TABLE, write_page_checksum=True)
+    pq.write_table(table, path, write_page_checksum=True)
     for column in frame.columns:
         if frame[column].dtype.kind not in "biuf":
             frame[column] = frame[column].map(_defused)
     frame.columns = frame.columns.map(_defused)
     frame.to_csv(
-        folder / "performance.csv",
+        path.with_suffix(".csv"),
         index=False,
         encoding="utf-8",
         lineterminator="\n",

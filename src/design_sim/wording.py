@@ -25,14 +25,19 @@ KINDS = {
 }
 RUNGS = {
     "offered": "effect of offering it",
+    "delivered": "effect on families who take part",
     "full_fidelity": "effect at full fidelity",
     "per_fidelity": "effect for each unit of fidelity",
+    "versus_rival": "effect against the rival",
+    "one_component": "effect of one component",
 }
 AVERAGES = {
     "sample": "in the enrolled authorities",
     "adopters": "in the authorities that would adopt",
     "national": "in all authorities",
+    "superpopulation": "in all that could have been drawn",
 }
+EXITS = {"no_exit": "had nobody left", "while_in": "while they practise"}
 COLUMNS = ("design", "answer", "estimand", "truth", "bias", "size", "power", "headline")
 """Columns of the headline table after the varied settings."""
 
@@ -63,7 +68,9 @@ def estimand_words(estimand: Estimand) -> str:
     """The quantity that an answer is judged against, in a few words."""
     rung = RUNGS.get(estimand.rung, estimand.rung.replace("_", " "))
     counting = "" if estimand.weights == "family" else ", each counting once"
-    return f"{rung} {AVERAGES[estimand.average]}{counting}"
+    which = f" ({plain(estimand.component)})" if estimand.component else ""
+    leaving = f", {EXITS[estimand.exit]}" if estimand.exit in EXITS else ""
+    return f"{rung}{which} {AVERAGES[estimand.average]}{counting}{leaving}"
 
 
 def effect_words(name: str, outcome: Outcome) -> str:
