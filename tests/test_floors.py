@@ -11,7 +11,7 @@ FLOORS = {
     1: ["cells", "allocation", "panel"],
     2: ["world"],
     3: ["designs", "measurement", "estimands", "estimators", "theory"],
-    4: ["tally", "performance", "scenario", "simulate", "budget"],
+    4: ["tally", "performance", "scenario", "simulate", "budget", "calibrate"],
     5: [
         "sweep",
         "results",

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from design_sim.budget import Budget, budget
+    from design_sim.calibrate import Calibration, calibrate
     from design_sim.errors import DesignSimError, ScenarioError
     from design_sim.estimands import Estimand
     from design_sim.figures import figure
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Answer": "scenario",
     "Budget": "budget",
+    "Calibration": "calibrate",
     "DesignSimError": "errors",
     "Estimand": "estimands",
     "Results": "results",
@@ -34,6 +36,7 @@ _HOMES = {
     "Study": "scenario",
     "Sweep": "sweep",
     "budget": "budget",
+    "calibrate": "calibrate",
     "figure": "figures",
     "load": "sweep",
     "parse": "sweep",
@@ -44,6 +47,7 @@ _HOMES = {
 __all__ = [
     "Answer",
     "Budget",
+    "Calibration",
     "DesignSimError",
     "Estimand",
     "Results",
@@ -52,6 +56,7 @@ __all__ = [
     "Study",
     "Sweep",
     "budget",
+    "calibrate",
     "figure",
     "load",
     "parse",

@@ -165,6 +165,33 @@ def budget(
 
 
 @app.command()
+def calibrate(
+    panel: Annotated[Path, typer.Argument(metavar="PANEL.csv", help="A row for each authority and year.")],
+    unit: Annotated[str, typer.Option(metavar="COL", help="Column of the authority.")],
+    time: Annotated[str, typer.Option(metavar="COL", help="Column of the year.")],
+    value: Annotated[str | None, typer.Option(metavar="COL", help="Column of a mean or rate.")] = None,
+    numerator: Annotated[str | None, typer.Option(metavar="COL", help="Or: column of events,")] = None,
+    denominator: Annotated[str | None, typer.Option(metavar="COL", help="and of families.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="COL", help="Column of resident children.")] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the outcome.")] = "outcome",
+) -> None:
+    """Estimate the settings of a world from a panel of authorities by year.
+
+    Prints what was found, with 95 % intervals, and the sections of a scenario file to paste.
+    """
+    from design_sim.calibrate import calibrate as fit
+    from design_sim.calibrate import findings, sections
+
+    found = fit(panel, unit, time, value=value, numerator=numerator, denominator=denominator, size=size)
+    table = _table()
+    for column in ("found", "value", "95 % interval"):
+        table.add_column(column, overflow="fold")
+    for row in findings(found):
+        table.add_row(*row)
+    _print(table, "", sections(found, name))
+
+
+@app.command()
 def check(
     file: Source,
     replicates: Replicates = None,
