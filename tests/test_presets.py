@@ -1,12 +1,15 @@
 """The presets reproduce the published and derived figures that they stand for."""
 
+import numpy as np
 import pytest
 
 from design_sim.performance import MEASURES, measure
 from design_sim.results import Results, run
+from design_sim.streams import Streams
 from design_sim.sweep import load
 from design_sim.tally import Tally
 from design_sim.theory import mdes, t_test_power
+from design_sim.world.draw import World, draw_world
 
 
 def tally_of(results: Results, case: int, answer: str) -> Tally:
@@ -87,3 +90,79 @@ def test_performance_is_a_long_table_of_every_measure(contrast: Results) -> None
     assert len(frame) == 2 * 4 * len(MEASURES)
     known = frame[frame.value.notna()]
     assert known.mcse.notna().all()
+
+
+@pytest.fixture(scope="module")
+def england() -> World:
+    """Blocks of England with six years on record."""
+    scenario = load("england", {"world.time.years_before": 4}).cases[0].scenario
+    return draw_world(scenario.world, scenario.outcomes, 600, Streams(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sd", "lags", "change"),
+    [
+        ("rereferral", 0.056, {1: 0.70, 2: 0.54, 3: 0.46, 5: 0.39}, 0.043),
+        ("second_plan", 0.052, {1: 0.43, 2: 0.38, 3: 0.35, 5: 0.32}, 0.044),
+        ("timely_assessment", 0.096, {1: 0.67, 2: 0.49, 3: 0.44, 5: 0.28}, 0.075),
+    ],
+)
+def test_england_has_the_spread_and_memory_of_its_records(
+    england: World, outcome: str, sd: float, lags: dict[int, float], change: float
+) -> None:
+    """SDs, correlations over years, and SDs of the change between two-year means, as on record.
+
+    Permanent share and coefficient were fitted to these correlations and leave up to .05 of them; risks that
+    are not normal take another .02.
+    """
+    rate = england.record(outcome).expected
+    assert rate.std(axis=1).mean() == pytest.approx(sd, rel=0.02)
+    centred = rate - rate.mean(axis=1, keepdims=True)
+    for lag, printed in lags.items():
+        pair = centred[:, :, 0] * centred[:, :, lag]
+        correlation = pair.mean() / (centred[:, :, 0].std() * centred[:, :, lag].std())
+        assert correlation == pytest.approx(printed, abs=0.075)
+    two_years = rate[:, :, 2:4].mean(axis=2) - rate[:, :, :2].mean(axis=2)
+    assert two_years.std(axis=1).mean() == pytest.approx(change, abs=0.004)
+
+
+def test_england_regresses_to_the_mean_without_any_intervention(england: World) -> None:
+    """The worst quartile on re-referral falls 3.1 points in two years in a stationary normal model.
+
+    Drawn rates fall 3.5: risks are logit-normal, so that the worst stand further out, and what is recorded
+    has binomial noise. The data's quartile fell 3.8, their spread having shrunk over the years.
+    """
+    normal = 0.209 + 0.056 * england.deviation("rereferral")
+    for rate, fall in ((normal, 0.031), (england.record("rereferral").cells.mean, 0.035)):
+        worst = np.argsort(-rate[:, :, 1], axis=1)[:, :38]
+        then, later = (np.take_along_axis(rate[:, :, year], worst, axis=1).mean() for year in (1, 3))
+        assert then - later == pytest.approx(fall, abs=0.001)
+
+
+def test_england_is_rated_as_in_march_2025(england: World) -> None:
+    """45, 60, 33 and 15 of 153 authorities; re-referral is higher where ratings are worse."""
+    shares = np.bincount(england.rating.ravel(), minlength=4) / england.rating.size
+    assert shares == pytest.approx([0.10, 0.22, 0.39, 0.29], abs=0.005)
+    rate = england.record("rereferral").cells.mean[:, :, 3]
+    by_rating = [float(rate[england.rating == rating].mean()) for rating in (3, 2, 1, 0)]
+    assert by_rating == pytest.approx([0.200, 0.203, 0.212, 0.220], abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("perfect", "power", "honest"), [(False, 0.71, 0.465), (True, 0.965, 0.858)], ids=["linear", "perfect"]
+)
+def test_the_fidelity_benchmark_has_its_published_powers(perfect: bool, power: float, honest: float) -> None:
+    """Published .71 and .965 by a test whose size is .11; the t test on cluster means holds its 5 %."""
+    changes = {"world.fidelity.mean": 1.0, "world.fidelity.years_to_80_percent": 0.0}
+    changes |= {"world.fidelity.starts_at": 0.0, "world.fidelity.ramp": "fast"}  # type: ignore[dict-item]
+    results = run(load("fidelity-benchmark-crt", changes if perfect else {}))
+    published, size = (measure(tally_of(results, 0, "likelihood_ratio"), of) for of in ("power", "size"))
+    assert published.value == pytest.approx(power, abs=0.03)
+    assert size.value == pytest.approx(0.112, abs=0.02)
+    t_test, t_size = (measure(tally_of(results, 0, "cluster_means"), of) for of in ("power", "size"))
+    assert t_size.value == pytest.approx(0.05, abs=4 * t_size.mcse)
+    std_error = (2 * (0.0633 + 2 / 70) / 3) ** 0.5
+    assert t_test.value == pytest.approx(
+        float(t_test_power(1.0 if perfect else 0.6, std_error, 4)), abs=4 * t_test.mcse + 0.005
+    )
+    assert t_test.value == pytest.approx(honest, abs=0.02)

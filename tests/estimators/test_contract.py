@@ -18,6 +18,7 @@ MEMBERS = [
     ("clustered_regression", {"weights": "authority"}),
     ("clustered_regression", {"covariates": ["deprivation"]}),
     ("mixed_model", {}),
+    ("likelihood_ratio", {}),
     ("mixed_model", {"df": "normal"}),
     ("mixed_model", {"covariates": ["deprivation"]}),
     *[("two_way_fixed_effects", {"variance": v}) for v in ("naive", "CR1S", "CR2")],

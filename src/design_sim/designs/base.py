@@ -49,14 +49,17 @@ class FollowUp(Stated):
     """Whom to survey; for a surveyed outcome only."""
     year: YearAfter = 2
     """The year after the start that outcomes belong to; 2 is months 12 to 24."""
+    years: YearAfter = 1
+    """Years of follow-up that are observed and compared together, of which `year` is the last."""
     baseline_years: Annotated[int, Field(ge=0, le=30)] = 0
     """Years before the start in which the outcome is observed too."""
 
 
 def follow_up_occasions(design: FollowUp, time: Time) -> tuple[Ints, Bools]:
-    """The baseline years and the follow-up year, as occasions of the world."""
+    """The baseline years and the years of follow-up, as occasions of the world."""
     before = np.arange(time.start - design.baseline_years, time.start)
-    occasions = np.append(before, time.start + design.year - 1).astype(np.int64)
+    end = time.start + design.year
+    occasions = np.append(before, np.arange(end - design.years, end)).astype(np.int64)
     return occasions, occasions >= time.start
 
 
@@ -65,6 +68,8 @@ def follow_up_faults(design: FollowUp, time: Time) -> list[str]:
     faults = []
     if design.year > time.years_after:
         faults.append(f"year: {design.year} is above world.time.years_after, {time.years_after}")
+    if design.years > design.year:
+        faults.append(f"years: {design.years} of follow-up end with year {design.year}; raise `year`")
     if design.baseline_years > time.years_before:
         faults.append(
             f"baseline_years: {design.baseline_years} is above world.time.years_before, {time.years_before}"

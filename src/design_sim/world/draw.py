@@ -327,11 +327,12 @@ class World:
     def deviation(self, name: str) -> Floats:
         """An outcome's authority deviation, mean 0 and SD 1, (replicate, authority, occasion).
 
+        Of a share correlation^2 of its variance quality's memory, of the rest its own.
         Occasion axis 1 where authorities never change.
         """
         if name not in self._deviations:
             correlation = self.outcomes[name].quality_correlation
-            own = self._process("record", name)
+            own = self._process("record", name, self.outcomes[name].memory)
             if correlation:
                 own = correlation * self.quality + np.sqrt(1 - correlation**2) * own
             self._deviations[name] = own
@@ -397,9 +398,9 @@ class World:
     def _uniform(self, component: str) -> Floats:
         return self.streams.rng(component).random((self.n_replicates, self.n_authorities))
 
-    def _process(self, component: str, name: str = "") -> Floats:
-        """Deviations with the world's memory, (replicate, authority, occasion or 1)."""
-        root = memory_root(self.settings.quality, self.settings.time.occasions)
+    def _process(self, component: str, name: str = "", memory: Memory | None = None) -> Floats:
+        """Deviations with the world's memory or another, (replicate, authority, occasion or 1)."""
+        root = memory_root(memory or self.settings.quality, self.settings.time.occasions)
         shape = (self.n_replicates, self.n_authorities, root.shape[0])
         normals = self.streams.rng(component, name).standard_normal(shape)
         if root.size == 1:

@@ -10,7 +10,7 @@ from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.streams import Streams
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import Memory, Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.delivery import Delivery, Fieldwork, Sample
@@ -76,6 +76,11 @@ class Outcome(Protocol):
     @property
     def quality_correlation(self) -> float:
         """Correlation of an authority's deviation with its quality in the same year."""
+        ...
+
+    @property
+    def memory(self) -> Memory | None:
+        """How long an authority's own deviation lasts; None for the memory of the world's quality."""
         ...
 
     @property

@@ -25,7 +25,7 @@ from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference, solve_logit_normal
 from design_sim.world.outcome import Better, Record, families_on_record, roster_of_families
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import Memory, Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -50,6 +50,8 @@ class RecordedBinary(Stated):
     """Correlation of an authority's risk, on the logit scale, with its quality in the same year."""
     effect_scale: Literal["logit", "probability"] = "logit"
     """The scale on which the effect is the same for everyone."""
+    memory: Memory | None = None
+    """Memory of the authorities' own deviations; that of the world's quality if not given."""
     better: Better = "lower"
 
     @model_validator(mode="after")

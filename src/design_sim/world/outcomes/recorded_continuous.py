@@ -17,7 +17,7 @@ from design_sim.stated import Correlation, NotNegative, Positive, Stated
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.outcome import Better, Record, families_on_record, practised_on, roster_of_families
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import Memory, Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -42,6 +42,8 @@ class RecordedContinuous(Stated):
     """Families on record in a year, for each 10,000 children."""
     quality_correlation: Correlation = 0.0
     """Correlation of an authority's mean with its quality in the same year."""
+    memory: Memory | None = None
+    """Memory of the authorities' own deviations; that of the world's quality if not given."""
     better: Better = "higher"
 
     @property

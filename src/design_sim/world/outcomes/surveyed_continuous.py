@@ -17,7 +17,7 @@ from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
 from design_sim.world.fidelity import worker_deviation
 from design_sim.world.outcome import Better, practised_on
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import Memory, Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -60,6 +60,8 @@ class SurveyedContinuous(Stated):
     """Correlation of an authority's mean with its quality in the same year."""
     competence_correlation: Correlation = 0.0
     """Correlation of the worker part with competence, within an authority."""
+    memory: Memory | None = None
+    """Memory of the authority part; that of the world's quality if not given."""
     better: Better = "higher"
 
     @model_validator(mode="after")
