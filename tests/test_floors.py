@@ -16,6 +16,7 @@ FLOORS = {
         "sweep",
         "results",
         "budget_report",
+        "settings_page",
         "store",
         "wording",
         "figures",

@@ -223,6 +223,14 @@ def list_members(kind: Kind) -> None:
 
 
 @app.command()
+def settings() -> None:
+    """Print a page of every setting with its meaning, default and source, as Markdown."""
+    from design_sim.settings_page import page
+
+    typer.echo(page(), nl=False)
+
+
+@app.command()
 def show(preset: Preset) -> None:
     """Print a packaged scenario file, to be saved and changed."""
     from design_sim.sweep import preset_text

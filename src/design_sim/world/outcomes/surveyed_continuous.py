@@ -27,8 +27,11 @@ class ICC(Stated):
     """Share of a surveyed outcome's variance at each level above the family."""
 
     authority: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share between authorities (assumption)."""
     team: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share between the teams of an authority; .02 would be plausible (assumption)."""
     worker: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share between the workers of a team; .02, for engagement .08, would be plausible (assumption)."""
 
     @property
     def family(self) -> float:

@@ -149,7 +149,7 @@ class Rival(Stated):
     effect: Annotated[float, Field(ge=-10, le=10)] = 0.5
     """Effect of what is the rival's own, at fidelity 1, as a multiple of this framework's effect on the
     same outcome (assumption)."""
-    shares: tuple[str, ...] = ()
+    shares: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Names of the components of this framework that the rival has too; their weight adds to its effect."""
 
     @model_validator(mode="after")
