@@ -48,6 +48,28 @@ weighted_by = "authority"
 """
 
 
+SURVEY = """
+seed = 3
+replicates = 600
+
+[outcomes.score]
+kind = "continuous"
+source = "survey"
+effect = 0.0
+
+[designs.trial]
+kind = "cluster_rct"
+outcome = "score"
+authorities = 20
+sample = {teams = 1, workers = 2, families = 5}
+measurement = {reliability = 0.7, observer_bias = 0.5, consent = 0.6}
+
+[designs.trial.answers.t]
+estimator = "cluster_means"
+estimand = "full_fidelity"
+"""
+
+
 def divided(
     reasons: str = "bad_year_weight = 1.0, quality_weight = 0.0",
     more: str = "",
@@ -69,7 +91,7 @@ def part(of: Budget, name: str) -> tuple[float, float]:
 def test_parts_add_up() -> None:
     """Shapley parts sum to what all mechanisms do together, in squared error and in bias."""
     of = divided("bad_year_weight = 1.0, worsening_weight = 0.5, quality_weight = 0.5", "leaving = {}")
-    assert len(of.parts) == 1 + len(MECHANISMS)
+    assert len(of.parts) == 8
     assert sum(each.mse for each in of.parts) == pytest.approx(of.total.mse, rel=1e-10)
     assert sum(each.bias for each in of.parts) == pytest.approx(of.total.bias, rel=1e-10)
 
@@ -122,6 +144,17 @@ def test_the_dip_makes_the_bias_of_regression_to_the_mean() -> None:
     assert bias == pytest.approx(-3.0 * (chosen - others) * (1 - kept), abs=4 * error + 0.03)
 
 
+def test_observer_bias_is_the_bias_and_error_and_loss_are_none() -> None:
+    """Observers add half an SD to the treated; error and loss at random add squared error only."""
+    (of,) = budget(parse(SURVEY, "survey").cases[0].scenario, 1_500)
+    assert part(of, "observer_bias")[0] == pytest.approx(0.5, abs=1e-9)
+    for name in ("attrition", "measurement_error"):
+        bias, error = part(of, name)
+        assert abs(bias) < 4 * error
+        (found,) = [each for each in of.parts if each.mechanism == name]
+        assert found.mse > 2 * found.mse_error
+
+
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_every_mechanism_is_told_when_it_is_there_and_not_when_it_is_off(name: str) -> None:
     """Off twice is off once, and a world without it does not have it."""
@@ -132,8 +165,10 @@ def test_every_mechanism_is_told_when_it_is_there_and_not_when_it_is_off(name: s
         rung="offered",
     )
     scenario = parse(file, "budget").cases[0].scenario
-    (study,) = scenario.studies.values()
-    assert mechanisms_of(scenario, study) == list(MECHANISMS)
+    study = scenario.studies["pilots"]
+    if name in ("attrition", "observer_bias", "measurement_error"):
+        study = parse(SURVEY, "survey").cases[0].scenario.studies["trial"]
+    assert name in mechanisms_of(scenario, study)
     without = MECHANISMS[name](scenario.world, study.design)
     assert without != (scenario.world, study.design)
     assert MECHANISMS[name](*without) == without

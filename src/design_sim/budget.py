@@ -92,6 +92,31 @@ def _no_dilution(world: WorldSettings, design: Design) -> tuple[WorldSettings, D
     return changed(world, fidelity=perfect, uptake=1.0), design
 
 
+def _no_attrition(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
+    """Every sampled family is seen, and every figure is there."""
+    everybody = {"consent": 1.0, "loss_treated": 0.0, "loss_comparison": 0.0, "missing_years": 0.0}
+    return world, _measured(design, **everybody)
+
+
+def _no_observer_bias(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
+    """Observers do not know the arm."""
+    return world, _measured(design, observer_bias=0.0)
+
+
+def _no_measurement_error(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
+    """Outcomes are measured as they are."""
+    return world, _measured(design, reliability=1.0)
+
+
+def _measured(design: Design, **settings: Any) -> Design:
+    """A design with another measurement; itself where that is no other."""
+    measurement = design.measurement
+    if measurement is None or all(getattr(measurement, key) == value for key, value in settings.items()):
+        return design
+    better = changed(measurement, **settings)
+    return changed(design, measurement=better)  # type: ignore[type-var]
+
+
 def _no_leaving(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
     """No authority leaves the framework."""
     return changed(world, leaving=None) if world.leaving else world, design
@@ -105,6 +130,9 @@ MECHANISMS: dict[str, Without] = {
     "contamination": _no_contamination,
     "dilution": _no_dilution,
     "leaving": _no_leaving,
+    "attrition": _no_attrition,
+    "observer_bias": _no_observer_bias,
+    "measurement_error": _no_measurement_error,
 }
 """Every mechanism by name, and how a world and a design are without it."""
 MEANINGS: dict[str, str] = {
@@ -116,6 +144,9 @@ MEANINGS: dict[str, str] = {
     "contamination": "frameworks that authorities have without the study",
     "dilution": "fidelity below 1, and families that do not take part",
     "leaving": "authorities that leave the framework",
+    "attrition": "families and figures that are not observed",
+    "observer_bias": "observers who know the arm",
+    "measurement_error": "outcomes measured with error",
 }
 """What each part of a budget is, in words."""
 

@@ -1,15 +1,27 @@
-"""Measurement: what is observed of a delivery, as the panel that an analyst is handed."""
+"""Measurement: what is observed of a delivery, as the panel that an analyst is handed.
+
+In this order: families that do not consent or are lost are never seen (fewer are drawn, which is exact where
+loss is at random); what is seen is measured with error; observers who know the arm shade it; figures of whole
+authorities and years go missing; pilots that left are treated by the analyst's rule. Each is off by default,
+and then draws nothing.
+"""
 
 from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from design_sim.allocation import Allocation
+from design_sim.allocation import NEVER, Allocation
 from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.panel import Panel
+from design_sim.stated import Stated
 from design_sim.world.delivery import Delivery
 from design_sim.world.draw import World, enrolled
+from design_sim.world.outcome import Outcome
+from design_sim.world.practice import last_practised
+from design_sim.world.settings import WorldSettings
 
 COVARIATES = {
     "baseline": "mean outcome of the authority in the years before the start",
@@ -17,6 +29,142 @@ COVARIATES = {
     "rating": "last inspection rating before the start, 0 inadequate to 3 outstanding",
 }
 """What an analyst can adjust for, by name."""
+
+
+class Measurement(Stated):
+    """What stands between an outcome and the figures that an analyst has of it."""
+
+    reliability: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the variance between families, as measured, that is true; the rest is random error. 1 for the
+    outcome itself. Continuous outcomes only."""
+    observer_bias: float = 0.0
+    """What observers who know the arm add to each treated family's outcome after the start, in the outcome's
+    units (assumption); surveyed outcomes only."""
+    consent: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Chance of a sampled family to be observed at all, at random; .46 were in a trial in children's
+    services. Surveyed outcomes only."""
+    loss_treated: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of treated families lost by the follow-up, at random (parents seen again after six months in
+    Signs of Safety pilots: 60 to 64 %); surveyed outcomes only."""
+    loss_comparison: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The same in comparison authorities."""
+    missing_years: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Chance of an authority's figures of a year to be missing, at random."""
+    leavers: Literal["keep", "drop", "censor"] = "keep"
+    """What the analyst does with pilots that left the framework: keeps them as allocated, drops them whole,
+    or censors their years without it. The estimand is the same."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("the table is empty; leave it out, or state what is measured how")
+        return self
+
+    @property
+    def loses_families(self) -> bool:
+        """Whether some sampled families are never seen."""
+        return self.consent < 1 or self.loss_treated > 0 or self.loss_comparison > 0
+
+
+def measurement_faults(measurement: Measurement, outcome: Outcome, world: WorldSettings) -> list[str]:
+    """What has no effect on an outcome, or cannot be had, `key: reason` each."""
+    faults = []
+    if measurement.reliability < 1 and outcome.kind != "continuous":
+        faults.append(
+            f"reliability: {measurement.reliability:g} has no meaning for a {outcome.kind} outcome, whose "
+            "errors are wrong classifications; allowed for continuous ones"
+        )
+    if outcome.source != "survey":
+        for key in ("observer_bias", "consent", "loss_treated", "loss_comparison"):
+            if getattr(measurement, key) != Measurement.model_fields[key].default:
+                faults.append(f"{key}: has no effect, since the outcome is recorded for everyone")
+    if measurement.leavers != "keep" and world.leaving is None:
+        faults.append(f"leavers: {measurement.leavers!r} has no effect without the table world.leaving")
+    return faults
+
+
+def reached(measurement: Measurement | None, allocation: Allocation, follow_up: Bools) -> Floats | None:
+    """Chance of a sampled family to be seen, (1 or replicate, slot, occasion); None where everybody is."""
+    if measurement is None or not measurement.loses_families:
+        return None
+    treated = (allocation.start < NEVER)[:, :, np.newaxis]
+    kept = np.where(treated, 1 - measurement.loss_treated, 1 - measurement.loss_comparison)
+    return measurement.consent * np.where(follow_up, kept, 1.0)
+
+
+def measured(
+    measurement: Measurement,
+    world: World,
+    allocation: Allocation,
+    delivery: Delivery,
+    outcome: tuple[str, Cells],
+) -> Cells:
+    """An outcome of a delivery as it is on the analyst's table, (replicate, row, occasion).
+
+    Parameters
+    ----------
+    outcome : name and Cells
+        The true outcome; stated study and null twin meet the same errors.
+    """
+    name, cells = outcome
+    if measurement.reliability < 1:
+        total = world.outcomes[name].sd
+        sd = total * np.sqrt((1 - measurement.reliability) / measurement.reliability)
+        cells = with_error(cells, float(sd), world, name)
+    occasions, roster = delivery.occasions, delivery.roster
+    if measurement.observer_bias:
+        practised = allocation.start[:, :, np.newaxis] <= occasions
+        shade = measurement.observer_bias * roster.spread(practised.astype(np.float64), "authority")
+        cells = Cells(cells.n, cells.mean + shade, cells.ss)
+    gone = np.zeros((1, roster.n_units("authority"), occasions.size), dtype=np.bool_)
+    if measurement.missing_years:
+        shape = (world.n_replicates, roster.n_units("authority"), occasions.size)
+        gone = gone | (world.streams.rng("missing_years", name).random(shape) < measurement.missing_years)
+    if measurement.leavers != "keep":
+        gone = gone | _left(measurement.leavers, world, allocation, delivery)
+    return without(cells, roster.spread(gone.astype(np.float64), "authority") > 0) if gone.any() else cells
+
+
+def with_error(cells: Cells, sd: float, world: World, name: str) -> Cells:
+    """Cells of families each of whose outcomes has a normal error: exact for mean and sum of squares.
+
+    Notes
+    -----
+    The errors' deviations point in a uniform direction whatever the outcomes are. With z the part of them
+    along the outcomes' own deviations, in SDs of the error, the sum of squares becomes
+    (root of ss + sd z)^2 + sd^2 chi-square(n - 2).
+    """
+    rng = world.streams.rng("measurement_error", name)
+    n, shape = np.maximum(cells.n, 1.0), cells.mean.shape
+    mean = cells.mean + sd / np.sqrt(n) * rng.standard_normal(shape)
+    if cells.ss is None or (cells.n <= 1).all():
+        return Cells(cells.n, mean, cells.ss)
+    along = rng.standard_normal(shape)
+    across = 2 * rng.standard_gamma(np.broadcast_to(np.maximum(n - 2, 0) / 2, shape))
+    ss = (np.sqrt(cells.ss) + sd * along) ** 2 + sd**2 * across
+    return Cells(cells.n, mean, np.where(cells.n > 1, ss, 0.0))
+
+
+def without(cells: Cells, gone: Bools) -> Cells:
+    """The cells with nobody in those that are gone, (replicate or 1, row, occasion)."""
+    n = np.where(gone, 0.0, cells.n)
+    mean = np.where(gone, np.nan, cells.mean)
+    return Cells(n, mean, None if cells.ss is None else np.where(gone, 0.0, cells.ss))
+
+
+def _left(rule: str, world: World, allocation: Allocation, delivery: Delivery) -> Bools:
+    """What the analyst leaves out because a pilot left, (replicate, slot, occasion)."""
+    occasions = delivery.occasions
+    gone = np.zeros((1, allocation.n_slots, occasions.size), dtype=np.bool_)
+    for first in np.unique(allocation.start[allocation.start < NEVER]):
+        stop = enrolled(last_practised(world, int(first))[0], allocation.unit)
+        treated = allocation.start == first
+        if rule == "drop":
+            left = treated & (stop <= occasions[-1])
+            gone = gone | np.broadcast_to(left[:, :, np.newaxis], (*left.shape, occasions.size))
+        else:
+            gone = gone | (treated[:, :, np.newaxis] & (occasions >= stop[:, :, np.newaxis]))
+    return gone
 
 
 def observe(

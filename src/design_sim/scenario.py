@@ -9,7 +9,7 @@ from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
 from design_sim.faults import found, nearest
-from design_sim.measurement import COVARIATES
+from design_sim.measurement import COVARIATES, measurement_faults
 from design_sim.world.delivery import LARGEST, Resolution
 from design_sim.world.outcomes import Outcome
 from design_sim.world.settings import WorldSettings, block_size
@@ -179,6 +179,9 @@ def _design_faults(
             )
     elif outcome is not None and design.sample is not None:
         yield f"{path}.sample: has no effect, since outcome {design.outcome!r} is recorded for everyone"
+    if outcome is not None and design.measurement is not None:
+        found_faults = measurement_faults(design.measurement, outcome, world)
+        yield from (f"{path}.measurement.{fault}" for fault in found_faults)
     yield from (f"{path}.{fault}" for fault in design.faults(world))
 
 

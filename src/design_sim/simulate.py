@@ -17,7 +17,7 @@ from design_sim.allocation import Allocation
 from design_sim.arrays import Floats
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
-from design_sim.measurement import observe
+from design_sim.measurement import measured, observe, reached
 from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
 from design_sim.streams import Streams
@@ -102,13 +102,20 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
     estimators = [answer.estimator for answer in study.answers.values()]
     spread = any(estimator.needs == "cells" for estimator in estimators)
     resolution = scenario.resolution_of(study)
+    seen = reached(design.measurement, allocation, follow_up)
     delivery = deliver(
-        Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread)
+        Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread, seen)
     )
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
+    twins = (delivery.stated, delivery.null)
+    if design.measurement is not None:
+        twins = tuple(  # type: ignore[assignment]
+            measured(design.measurement, world, allocation, delivery, (design.outcome, cells))
+            for cells in twins
+        )
     stated, null = (
         observe(world, allocation, delivery, outcome, follow_up, covariates, scenario.alpha)
-        for outcome in (delivery.stated, delivery.null)
+        for outcome in twins
     )
     return allocation, stated, null
 

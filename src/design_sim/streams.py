@@ -44,6 +44,9 @@ COMPONENTS = {
     "inspection_turn": 45,
     "inspection": 46,
     "leaving": 47,
+    "loss": 48,
+    "measurement_error": 49,
+    "missing_years": 50,
 }
 """The number of each component; a number is never given to another component."""
 

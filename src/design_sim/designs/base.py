@@ -7,6 +7,7 @@ from pydantic import Field
 
 from design_sim.allocation import Allocation
 from design_sim.arrays import Bools, Floats, Ints
+from design_sim.measurement import Measurement
 from design_sim.stated import Stated
 from design_sim.streams import Streams
 from design_sim.world.delivery import Sample
@@ -22,6 +23,7 @@ class Design(Protocol):
 
     outcome: str
     sample: Sample | None
+    measurement: Measurement | None
 
     def allocate(self, world: World, streams: Streams) -> Allocation:
         """Enrol authorities of every replicate and decide who is treated."""
@@ -47,6 +49,8 @@ class FollowUp(Stated):
     """Name of the outcome."""
     sample: Sample | None = None
     """Whom to survey; for a surveyed outcome only."""
+    measurement: Measurement | None = None
+    """How outcomes are observed; without the table as they are."""
     year: YearAfter = 2
     """The year after the start that outcomes belong to; 2 is months 12 to 24."""
     years: YearAfter = 1

@@ -15,6 +15,7 @@ import numpy as np
 from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Ints
 from design_sim.designs.base import Count, YearAfter, too_many
+from design_sim.measurement import Measurement
 from design_sim.stated import Stated
 from design_sim.streams import Streams
 from design_sim.world.delivery import Sample
@@ -30,6 +31,8 @@ class DifferenceInDifferences(Stated):
     """Name of a recorded outcome, or of a surveyed one with a `sample` in every year."""
     sample: Sample | None = None
     """Whom to survey; for a surveyed outcome only."""
+    measurement: Measurement | None = None
+    """How outcomes are observed; without the table as they are."""
     adopters: Count
     """How many adopt: those highest in the world's propensity, or by chance where it states none."""
     comparisons: Count | None = None

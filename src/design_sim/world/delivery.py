@@ -82,6 +82,8 @@ class Fieldwork:
         Whether exchangeable families are drawn as a cell or one by one.
     spread : bool
         Whether an answer reads the sum of squares within cells, which is drawn only then.
+    reached : float array or None, (replicate or 1, slot, occasion)
+        Chance of a sampled family to be seen; None where everybody is.
     """
 
     world: World
@@ -91,6 +93,7 @@ class Fieldwork:
     sample: Sample | None = None
     resolution: Resolution = "cell"
     spread: bool = False
+    reached: Floats | None = None
 
     @property
     def unit(self) -> Ints:

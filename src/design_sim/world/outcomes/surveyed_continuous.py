@@ -99,7 +99,7 @@ class SurveyedContinuous(Stated):
         else:
             roster, n, members, dose = self._worker_rows(work, present)
             expected = roster.spread(expected, "authority") + members
-        n = np.broadcast_to(n, (*n.shape[:2], work.occasions.size))
+        n = seen_of(work, roster, np.broadcast_to(n, (*n.shape[:2], work.occasions.size)))
         null = draw_families(work, expected, n, self.sd * float(np.sqrt(self.icc.family)))
         uptake = world.settings.uptake
         stated = practised_on(null, self.effect * dose, uptake, world.streams, work.outcome)
@@ -152,6 +152,16 @@ def teams_present(work: Fieldwork) -> Ints:
     if there.min() >= asked:
         return np.full((1, work.unit.shape[1]), asked)
     return np.minimum(enrolled(there[np.newaxis], work.unit), asked).astype(np.int64)
+
+
+def seen_of(work: Fieldwork, roster: Roster, n: Floats) -> Floats:
+    """How many of the sampled families are seen: all, or a binomial number, (replicate, row, occasion)."""
+    if work.reached is None:
+        return n
+    chance = roster.spread(work.reached, "authority")
+    shape = (work.world.n_replicates, *n.shape[1:])
+    seen = work.world.streams.rng("loss", work.outcome).binomial(n.astype(np.int64), chance, shape)
+    return seen.astype(np.float64)
 
 
 def draw_families(work: Fieldwork, expected: Floats, n: Floats, sd: float) -> Cells:
