@@ -145,8 +145,14 @@ def _world_faults(world: WorldSettings, outcomes: Mapping[str, Outcome | None]) 
             key = "worsening_weight" if adoption.worsening_weight else "bad_year_weight"
             yield f"world.adoption.{key}: needs world.time.years_before of at least {needed}"
     for name, outcome in outcomes.items():
-        if outcome is not None:
-            yield from (f"outcomes.{name}.{fault}" for fault in outcome.faults(time))
+        if outcome is None:
+            continue
+        yield from (f"outcomes.{name}.{fault}" for fault in outcome.faults(time))
+        if outcome.shock and not -time.years_before <= outcome.shock.year < time.years_after:
+            yield (
+                f"outcomes.{name}.shock.year: {outcome.shock.year} has no effect; allowed: "
+                f"{-time.years_before} to {time.years_after - 1}, the years of world.time"
+            )
 
 
 def _unused_faults(

@@ -47,6 +47,8 @@ COMPONENTS = {
     "loss": 48,
     "measurement_error": 49,
     "missing_years": 50,
+    "slope": 51,
+    "shock": 52,
 }
 """The number of each component; a number is never given to another component."""
 

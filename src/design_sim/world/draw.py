@@ -14,7 +14,13 @@ from scipy import special
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.streams import Streams
 from design_sim.world.logit_normal import FidelityScale, fidelity_scale, mean_over_workers
-from design_sim.world.outcome import Outcome, Record, RecordedOutcome, families_on_record
+from design_sim.world.outcome import (
+    Outcome,
+    Record,
+    RecordedOutcome,
+    families_on_record,
+    national_mean,
+)
 from design_sim.world.settings import Adoption, Memory, Size, WorldSettings
 
 
@@ -335,8 +341,21 @@ class World:
             own = self._process("record", name, self.outcomes[name].memory)
             if correlation:
                 own = correlation * self.quality + np.sqrt(1 - correlation**2) * own
-            self._deviations[name] = own
+            self._deviations[name] = self._with_slope_and_shock(name, own)
         return self._deviations[name]
+
+    def _with_slope_and_shock(self, name: str, deviation: Floats) -> Floats:
+        """Deviations with the authorities' own trends, and with how a shock hits each of them."""
+        outcome, time = self.outcomes[name], self.settings.time
+        years = np.arange(time.occasions) - time.start
+        shape = (self.n_replicates, self.n_authorities, 1)
+        if outcome.slope_sd:
+            slope = outcome.slope_sd * self.streams.rng("slope", name).standard_normal(shape)
+            deviation = deviation + slope * years
+        if outcome.shock and outcome.shock.authority_sd:
+            hit = outcome.shock.authority_sd * self.streams.rng("shock", name).standard_normal(shape)
+            deviation = deviation + hit * (years == outcome.shock.year)
+        return deviation
 
     def members(self, component: str, n: int, name: str = "") -> Floats:
         """Standard normals of the first n teams or workers of every authority, (replicate, authority, n).
@@ -378,7 +397,7 @@ class World:
         """How bad an outcome's recorded year was, in standard deviations between authorities."""
         outcome = self.outcomes[name]
         recorded = self.record(name).cells.mean[:, :, occasion]
-        centred = recorded - outcome.mean - outcome.trend * (occasion - self.settings.time.start)
+        centred = recorded - national_mean(outcome, occasion - self.settings.time.start)
         worse = 1.0 if outcome.better == "lower" else -1.0
         spread = outcome.authority_sd or float(centred.std()) or 1.0
         badness: Floats = worse * centred / spread

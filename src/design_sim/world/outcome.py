@@ -10,7 +10,7 @@ from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.streams import Streams
-from design_sim.world.settings import Memory, Time, WorldSettings
+from design_sim.world.settings import Memory, Shock, Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.delivery import Delivery, Fieldwork, Sample
@@ -79,6 +79,16 @@ class Outcome(Protocol):
         ...
 
     @property
+    def slope_sd(self) -> float:
+        """Standard deviation of authorities' own changes a year, in standard deviations between them."""
+        ...
+
+    @property
+    def shock(self) -> Shock | None:
+        """A year that is different."""
+        ...
+
+    @property
     def memory(self) -> Memory | None:
         """How long an authority's own deviation lasts; None for the memory of the world's quality."""
         ...
@@ -133,6 +143,14 @@ class RecordedOutcome(Outcome, Protocol):
             Years counted from the start.
         """
         ...
+
+
+def national_mean(outcome: Outcome, years: Ints | int) -> Floats:
+    """Mean over authorities, without any framework, in years counted from the start: trend and shock."""
+    mean: Floats = outcome.mean + outcome.trend * np.asarray(years)
+    if outcome.shock is not None:
+        mean = mean + outcome.shock.change * (np.asarray(years) == outcome.shock.year)
+    return mean
 
 
 def families_on_record(per_10000_children: float, children: Floats) -> Floats:

@@ -24,8 +24,8 @@ from design_sim.streams import Streams
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference, solve_logit_normal
-from design_sim.world.outcome import Better, Record, families_on_record, roster_of_families
-from design_sim.world.settings import Memory, Time, WorldSettings
+from design_sim.world.outcome import Better, Record, families_on_record, national_mean, roster_of_families
+from design_sim.world.settings import Memory, Shock, Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -52,6 +52,11 @@ class RecordedBinary(Stated):
     """The scale on which the effect is the same for everyone."""
     memory: Memory | None = None
     """Memory of the authorities' own deviations; that of the world's quality if not given."""
+    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Standard deviation between authorities of a change a year of their own, counted from the start, in
+    standard deviations between authorities (assumption)."""
+    shock: Shock | None = None
+    """A year that is different."""
     better: Better = "lower"
 
     @model_validator(mode="after")
@@ -76,7 +81,7 @@ class RecordedBinary(Stated):
 
     def risks(self, year: int) -> LogitNormal:
         """Distribution of the authorities' risks in a year counted from the start."""
-        return solve_logit_normal(self.mean + self.trend * year, self.authority_sd)
+        return solve_logit_normal(float(national_mean(self, year)), self.authority_sd)
 
     def record(self, n: Floats, deviation: Floats, years: Ints, rng: Generator) -> Record:
         """Binomial events around the authorities' risks."""
@@ -147,13 +152,15 @@ class RecordedBinary(Stated):
         return int(families_on_record(self.per_10000_children, largest)[0]) if families else 1
 
     def faults(self, time: Time) -> list[str]:
-        """A trend that leads out of 0 to 1."""
+        """A trend or a shock that leads out of 0 to 1; the first year that it does."""
         faults = []
-        for year in (-time.years_before, time.years_after - 1):
+        for year in range(-time.years_before, time.years_after):
             try:
                 self.risks(year)
             except ValueError as reason:
-                faults.append(f"trend: in year {year} from the start, {reason}")
+                key = "shock.change" if self.shock and self.shock.year == year else "trend"
+                faults.append(f"{key}: in year {year} from the start, {reason}")
+                break
         return faults
 
 

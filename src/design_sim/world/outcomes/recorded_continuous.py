@@ -16,8 +16,15 @@ from design_sim.roster import Roster
 from design_sim.stated import Correlation, NotNegative, Positive, Stated
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
-from design_sim.world.outcome import Better, Record, families_on_record, practised_on, roster_of_families
-from design_sim.world.settings import Memory, Time, WorldSettings
+from design_sim.world.outcome import (
+    Better,
+    Record,
+    families_on_record,
+    national_mean,
+    practised_on,
+    roster_of_families,
+)
+from design_sim.world.settings import Memory, Shock, Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -44,6 +51,11 @@ class RecordedContinuous(Stated):
     """Correlation of an authority's mean with its quality in the same year."""
     memory: Memory | None = None
     """Memory of the authorities' own deviations; that of the world's quality if not given."""
+    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Standard deviation between authorities of a change a year of their own, counted from the start, in
+    standard deviations between authorities (assumption)."""
+    shock: Shock | None = None
+    """A year that is different."""
     better: Better = "higher"
 
     @property
@@ -53,7 +65,7 @@ class RecordedContinuous(Stated):
 
     def record(self, n: Floats, deviation: Floats, years: Ints, rng: Generator) -> Record:
         """Means around the expected ones, with the scatter of so many families."""
-        expected = self.mean + self.trend * years + self.authority_sd * deviation
+        expected = national_mean(self, years) + self.authority_sd * deviation
         noise = rng.standard_normal((deviation.shape[0], n.size, years.size))
         noise *= self.family_sd / np.sqrt(n)[:, np.newaxis]
         n_all = np.broadcast_to(n[:, np.newaxis], (1, n.size, years.size))

@@ -16,8 +16,8 @@ from design_sim.stated import Correlation, Positive, Stated
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
 from design_sim.world.fidelity import worker_deviation
-from design_sim.world.outcome import Better, practised_on
-from design_sim.world.settings import Memory, Time, WorldSettings
+from design_sim.world.outcome import Better, national_mean, practised_on
+from design_sim.world.settings import Memory, Shock, Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -65,6 +65,11 @@ class SurveyedContinuous(Stated):
     """Correlation of the worker part with competence, within an authority."""
     memory: Memory | None = None
     """Memory of the authority part; that of the world's quality if not given."""
+    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Standard deviation between authorities of a change a year of their own, counted from the start, in
+    standard deviations between authorities (assumption)."""
+    shock: Shock | None = None
+    """A year that is different."""
     better: Better = "higher"
 
     @model_validator(mode="after")
@@ -91,7 +96,7 @@ class SurveyedContinuous(Stated):
         deviation = enrolled(world.deviation(work.outcome), work.unit)
         if deviation.shape[2] > 1:
             deviation = deviation[:, :, work.occasions]
-        expected = self.mean + self.trend * work.years + self.authority_sd * deviation
+        expected = national_mean(self, work.years) + self.authority_sd * deviation
         if work.resolution == "cell" and not self._workers_differ(world):
             roster = Roster.of_authorities(work.unit.shape[1])
             n = (present * work.sampled.workers * work.sampled.families).astype(np.float64)[:, :, np.newaxis]

@@ -16,7 +16,7 @@ from design_sim.world.settings.events import Inspections, Leaving
 from design_sim.world.settings.people import Size, Workers
 from design_sim.world.settings.practice import Components, Fidelity, Informal, Rival
 from design_sim.world.settings.selection import Adoption, Rating
-from design_sim.world.settings.time import Memory, Time
+from design_sim.world.settings.time import Memory, Shock, Time
 
 __all__ = [
     "Adoption",
@@ -29,6 +29,7 @@ __all__ = [
     "Rating",
     "Response",
     "Rival",
+    "Shock",
     "Size",
     "Time",
     "Workers",

@@ -26,6 +26,18 @@ class Time(Stated):
         return self.years_before
 
 
+class Shock(Stated):
+    """A year in which everything is different, such as that of a pandemic; left out, there is none."""
+
+    year: Annotated[int, Field(ge=-30, le=29)]
+    """The year, counted from the start: 0 is the first after it, -1 the last before."""
+    change: float = 0.0
+    """What it adds to the national mean, in the outcome's units (assumption)."""
+    authority_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Standard deviation between authorities of how it hits them, in standard deviations between authorities
+    (assumption)."""
+
+
 class Memory(Stated):
     """How an authority's deviation lasts: corr(k years) = permanent + (1 - permanent) phi^k."""
 
