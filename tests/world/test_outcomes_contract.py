@@ -16,6 +16,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("continuous", "survey"): {"effect": 0.5},
     ("continuous", "record"): {"effect": 0.5, "authority_sd": 0.3, "family_sd": 1.0},
     ("binary", "record"): {"mean": 0.3, "effect": -0.1},
+    ("binary", "survey"): {"mean": 0.3, "effect": -0.1},
 }
 WORLD = WorldSettings.model_validate(
     {

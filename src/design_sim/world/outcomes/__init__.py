@@ -7,12 +7,14 @@ number in `streams.COMPONENTS`. The contract tests then run on it.
 from design_sim.world.outcome import Outcome, RecordedOutcome
 from design_sim.world.outcomes.recorded_binary import RecordedBinary
 from design_sim.world.outcomes.recorded_continuous import RecordedContinuous
+from design_sim.world.outcomes.surveyed_binary import SurveyedBinary
 from design_sim.world.outcomes.surveyed_continuous import SurveyedContinuous
 
 OUTCOMES: dict[tuple[str, str], type] = {
     ("continuous", "survey"): SurveyedContinuous,
     ("continuous", "record"): RecordedContinuous,
     ("binary", "record"): RecordedBinary,
+    ("binary", "survey"): SurveyedBinary,
 }
 """Every kind of outcome, by its `kind` and `source`."""
 
@@ -22,5 +24,6 @@ __all__ = [
     "RecordedBinary",
     "RecordedContinuous",
     "RecordedOutcome",
+    "SurveyedBinary",
     "SurveyedContinuous",
 ]

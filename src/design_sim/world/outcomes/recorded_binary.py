@@ -61,17 +61,7 @@ class RecordedBinary(Stated):
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:
-        risks = solve_logit_normal(self.mean, self.authority_sd)
-        shift_for_difference(risks, self.effect)
-        if self.effect_scale == "probability" and self.effect != 0:
-            edge = -self.effect if self.effect < 0 else 1 - self.effect
-            place = (special.logit(edge) - risks.centre) / max(risks.spread, 1e-12)
-            share = special.ndtr(place) if self.effect < 0 else special.ndtr(-place)
-            if share > 0.001:
-                raise ValueError(
-                    f"an effect of {self.effect:g} on the probability scale would push {share:.2%} of risks "
-                    'out of 0 to 1 (0.1 % is allowed); use effect_scale = "logit"'
-                )
+        refuse_unreachable(solve_logit_normal(self.mean, self.authority_sd), self.effect, self.effect_scale)
         return self
 
     @property
@@ -100,29 +90,9 @@ class RecordedBinary(Stated):
         return self.risk_with_framework(risk, dose, uptake) - risk
 
     def risk_with_framework(self, risk: Floats, dose: Floats, uptake: float) -> Floats:
-        """Mean risk over the families of a row, those who take part and those who do not.
-
-        Parameters
-        ----------
-        risk : float array
-            Risk without any framework.
-        dose : float array, of the same axes
-            Share of the full effect that a family that takes part receives.
-        uptake : float
-            Share of families that take part.
-
-        Returns
-        -------
-        float array
-            risk + uptake x (risk of those who take part - risk), where the latter is risk + effect x
-            dose on the probability scale, and inverse logit(logit(risk) + shift x dose) on the
-            logit scale; the shift is solved for the stated mean risk difference.
-        """
-        if self.effect_scale == "probability":
-            return risk + uptake * self.effect * dose
+        """Mean risk over the families of a row, those who take part and those who do not."""
         shift = shift_for_difference(self.risks(0), self.effect)
-        taking_part: Floats = special.expit(special.logit(risk) + shift * dose)
-        return risk + uptake * (taking_part - risk)
+        return risk_with_framework(risk, dose, uptake, (self.effect_scale, self.effect, shift))
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """The enrolled authorities' records, events thinned or added to."""
@@ -162,6 +132,50 @@ class RecordedBinary(Stated):
                 faults.append(f"{key}: in year {year} from the start, {reason}")
                 break
         return faults
+
+
+def refuse_unreachable(risks: LogitNormal, effect: float, scale: str) -> None:
+    """Raise where an effect cannot be had on risks of a distribution: ValueError with the reason."""
+    shift_for_difference(risks, effect)
+    if scale == "probability" and effect != 0:
+        edge = -effect if effect < 0 else 1 - effect
+        place = (special.logit(edge) - risks.centre) / max(risks.spread, 1e-12)
+        share = special.ndtr(place) if effect < 0 else special.ndtr(-place)
+        if share > 0.001:
+            raise ValueError(
+                f"an effect of {effect:g} on the probability scale would push {share:.2%} of risks "
+                'out of 0 to 1 (0.1 % is allowed); use effect_scale = "logit"'
+            )
+
+
+def risk_with_framework(
+    risk: Floats, dose: Floats, uptake: float, effect: tuple[str, float, float]
+) -> Floats:
+    """Mean risk over the families of a row, those who take part and those who do not.
+
+    Parameters
+    ----------
+    risk : float array
+        Risk without any framework.
+    dose : float array, of the same axes
+        Share of the full effect that a family that takes part receives.
+    uptake : float
+        Share of families that take part.
+    effect : scale, difference and shift
+        "probability" or "logit", the stated mean risk difference, and the shift on the logit scale that
+        makes it.
+
+    Returns
+    -------
+    float array
+        risk + uptake x (risk of those who take part - risk), where the latter is risk + difference x dose on
+        the probability scale, and inverse logit(logit(risk) + shift x dose) on the logit scale.
+    """
+    scale, difference, shift = effect
+    if scale == "probability":
+        return risk + uptake * difference * dose
+    taking_part: Floats = special.expit(special.logit(risk) + shift * dose)
+    return risk + uptake * (taking_part - risk)
 
 
 def binary_cells(n: Floats, events: Floats) -> Cells:

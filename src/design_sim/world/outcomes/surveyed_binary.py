@@ -1,0 +1,147 @@
+"""A yes or no that a study collects from the families it samples, such as whether they would recommend.
+
+Authorities' risks are logit-normal, with the stated mean and a standard deviation on the probability scale of
+root(ICC x mean x (1 - mean)); families of an authority are alike but for the dose of their worker. Practice
+moves a risk as in `recorded_binary`, here by the dose of each worker.
+
+Decision: the ICC is that of authorities alone. Families of a worker are then exchangeable given the dose, and
+a worker's events binomial, whatever their number.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+from scipy import special
+
+from design_sim.arrays import Floats, Ints
+from design_sim.cells import Cells
+from design_sim.roster import Roster
+from design_sim.stated import Correlation, Stated
+from design_sim.world.delivery import Delivery, Fieldwork, Sample
+from design_sim.world.draw import enrolled
+from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference, solve_logit_normal
+from design_sim.world.outcome import Better, national_mean
+from design_sim.world.outcomes.recorded_binary import move_events, refuse_unreachable, risk_with_framework
+from design_sim.world.outcomes.surveyed_continuous import seen_of, teams_present
+from design_sim.world.settings import Memory, Shock, Time, WorldSettings
+
+if TYPE_CHECKING:
+    from design_sim.world.draw import World
+
+
+class SurveyedBinary(Stated):
+    """A yes or no that a study collects from the families it samples."""
+
+    kind: Literal["binary"] = "binary"
+    source: Literal["survey"] = "survey"
+    mean: Annotated[float, Field(ge=EDGE, le=1 - EDGE)]
+    """Mean risk over authorities, without any framework, at the start."""
+    effect: Annotated[float, Field(gt=-1, lt=1)]
+    """Mean risk difference of the framework at fidelity 1, over families that take part."""
+    trend: Annotated[float, Field(gt=-1, lt=1)] = 0.0
+    """National change of the mean risk in a year; the first year after the start has the stated mean."""
+    icc: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share of the variance, on the probability scale, that lies between authorities (assumption)."""
+    quality_correlation: Correlation = 0.0
+    """Correlation of an authority's risk, on the logit scale, with its quality in the same year."""
+    effect_scale: Literal["logit", "probability"] = "logit"
+    """The scale on which the effect is the same for everyone."""
+    memory: Memory | None = None
+    """Memory of the authorities' own deviations; that of the world's quality if not given."""
+    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Standard deviation between authorities of a change a year of their own, counted from the start, in
+    standard deviations between authorities (assumption)."""
+    shock: Shock | None = None
+    """A year that is different."""
+    better: Better = "higher"
+
+    @model_validator(mode="after")
+    def _attainable(self) -> Self:
+        refuse_unreachable(solve_logit_normal(self.mean, self.authority_sd), self.effect, self.effect_scale)
+        if self.quality_correlation != 0 and self.icc == 0:
+            raise ValueError("quality_correlation has no effect while icc is 0")
+        return self
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over all families in a year."""
+        return float(np.sqrt(self.mean * (1 - self.mean)))
+
+    @property
+    def authority_sd(self) -> float:
+        """Standard deviation of a year's risk between authorities."""
+        return float(np.sqrt(self.icc) * self.sd)
+
+    def risks(self, year: int) -> LogitNormal:
+        """Distribution of the authorities' risks in a year counted from the start."""
+        return solve_logit_normal(float(national_mean(self, year)), self.authority_sd)
+
+    def expected(self, world: "World", name: str, at: Ints) -> Floats:
+        """Risk of every authority without any framework, (replicate, authority, occasion)."""
+        scales = [self.risks(int(year)) for year in at - world.settings.time.start]
+        centre, spread = (np.array(part) for part in zip(*scales, strict=True))
+        deviation = world.deviation(name)
+        deviation = deviation if deviation.shape[2] == 1 else deviation[:, :, at]
+        risk: Floats = special.expit(centre + spread * deviation)
+        return risk
+
+    def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
+        """Mean risk difference in each authority, given its risk, at the mean dose over its workers."""
+        if self.effect == 0:
+            return np.zeros((1, 1, 1))
+        risk = self.expected(world, name, at)
+        return self._moved(risk, dose, uptake) - risk
+
+    def _moved(self, risk: Floats, dose: Floats, uptake: float) -> Floats:
+        shift = shift_for_difference(self.risks(0), self.effect)
+        return risk_with_framework(risk, dose, uptake, (self.effect_scale, self.effect, shift))
+
+    def deliver(self, fieldwork: Fieldwork) -> Delivery:
+        """Sample workers and families of the enrolled authorities; each worker's events are binomial."""
+        work, world, sample = fieldwork, fieldwork.world, fieldwork.sampled
+        team_of = np.repeat(np.arange(sample.teams), sample.workers)
+        worker = team_of * world.settings.workers.per_team + np.tile(np.arange(sample.workers), sample.teams)
+        copies = sample.families if work.resolution == "unit" else 1
+        index = np.arange(work.unit.shape[1] * worker.size * copies) // copies
+        roster = Roster(index // worker.size, index // sample.workers, index)
+        taken = team_of < teams_present(work)[:, :, np.newaxis]
+        n = np.repeat(taken.reshape(taken.shape[0], -1, 1) * float(sample.families // copies), copies, axis=1)
+        n = seen_of(work, roster, np.broadcast_to(n, (*n.shape[:2], work.occasions.size)))
+        dose = np.repeat(work.dose_of(worker), copies, axis=1)
+        risk = roster.spread(
+            enrolled(self.expected(world, work.outcome, work.occasions), work.unit), "authority"
+        )
+        shape = (world.n_replicates, roster.n_rows, work.occasions.size)
+        rng = world.streams.rng("families", work.outcome)
+        without = rng.binomial(n.astype(np.int64), risk, shape).astype(np.float64)
+        n_all, risk = np.broadcast_to(n, shape), np.broadcast_to(risk, shape)
+        moved = without
+        if self.effect != 0:
+            changed = np.broadcast_to(self._moved(risk, dose, world.settings.uptake), shape)
+            moved = move_events(without, n_all, risk, changed, world.streams, work.outcome)
+        exposure = world.settings.uptake * np.broadcast_to(dose, (*dose.shape[:2], work.occasions.size))
+        stated, null = (seen_cells(n, events) for events in (moved, without))
+        return Delivery(roster, work.occasions, exposure, stated, null)
+
+    def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
+        """Sampled workers, or all their families."""
+        if sample is None:
+            return 0
+        return sample.teams * sample.workers * (sample.families if families else 1)
+
+    def faults(self, time: Time) -> list[str]:
+        """A trend or a shock that leads out of 0 to 1; the first year that it does."""
+        for year in range(-time.years_before, time.years_after):
+            try:
+                self.risks(year)
+            except ValueError as reason:
+                key = "shock.change" if self.shock and self.shock.year == year else "trend"
+                return [f"{key}: in year {year} from the start, {reason}"]
+        return []
+
+
+def seen_cells(n: Floats, events: Floats) -> Cells:
+    """Cells of a yes or no; nan where nobody was seen."""
+    rate = np.divide(events, n, out=np.full(events.shape, np.nan), where=np.broadcast_to(n > 0, events.shape))
+    return Cells(n, rate, np.where(n > 0, n * rate * (1 - rate), 0.0))
