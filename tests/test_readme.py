@@ -44,3 +44,13 @@ def test_results_of_the_real_case_were_made_from_its_file() -> None:
     made_from = ROOT / "results" / "next_evaluation" / "scenario.toml"
     assert made_from.read_text() == experiment.read_text()
     assert load(experiment).replicates == 2_000
+
+
+def test_mechanisms_of_the_readme_are_settings() -> None:
+    """The tables that the README shows, added to its first example, state a world that can be run."""
+    (example,) = blocks("toml")
+    (mechanisms,) = (block for block in README.split("```") if block.startswith("\n[world.response]"))
+    base = example.replace("[sweep]", "[ignored]").split("[ignored]")[0]
+    scenario = parse(base + mechanisms, "mechanisms").cases[0].scenario
+    assert scenario.world.rival is not None
+    assert scenario.studies["pilots"].design.measurement is not None
