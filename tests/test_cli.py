@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from design_sim import __version__, cli, store
+from design_sim import __version__, cli, screen, store
 from design_sim.designs import DESIGNS
 from design_sim.errors import StorageError
 from design_sim.performance import MEASURES
@@ -123,7 +123,7 @@ def test_the_table_fits_the_terminal(command: Command, monkeypatch: pytest.Monke
 @pytest.mark.usefixtures("quick_pages")
 def test_a_long_table_is_cut_and_says_so(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of cases do not scroll the reading away; the file has them all."""
-    monkeypatch.setattr(cli, "MOST_ROWS", 2)
+    monkeypatch.setattr(screen, "MOST_ROWS", 2)
     Path("trial.toml").write_text(SCENARIO + '[sweep]\n"world.uptake" = [0.1, 0.2, 0.3, 0.4]\n')
     _, out, _ = command("run", "trial.toml", "--jobs", "1")
     assert "... and 2 rows more, all in performance.csv" in out
@@ -342,8 +342,8 @@ def test_progress_is_a_line_now_and_then_without_a_terminal(
 ) -> None:
     """A log file of a long run is to be read: about every ten seconds, and at the end."""
     hours = iter(range(0, 100, 4))
-    monkeypatch.setattr(cli, "monotonic", lambda: float(next(hours)))
-    with cli._progress() as progress:
+    monkeypatch.setattr(screen, "monotonic", lambda: float(next(hours)))
+    with screen.progress_shown() as progress:
         for done in range(1, 8):
             progress(done, 7)
     lines = capsys.readouterr().err.splitlines()

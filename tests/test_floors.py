@@ -11,7 +11,7 @@ FLOORS = {
     1: ["cells", "allocation", "panel"],
     2: ["world"],
     3: ["designs", "measurement", "estimands", "estimators", "theory"],
-    4: ["tally", "performance", "scenario", "simulate", "budget", "calibrate"],
+    4: ["tally", "performance", "scenario", "simulate", "error_budget", "panel_data", "calibration"],
     5: [
         "sweep",
         "results",
@@ -22,6 +22,7 @@ FLOORS = {
         "figures",
         "reading",
         "report",
+        "screen",
         "cli",
         "__init__",
         "__main__",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from design_sim.budget import Budget, budget
-    from design_sim.calibrate import Calibration, calibrate
+    from design_sim.calibration import Calibration, calibrate
+    from design_sim.error_budget import Budget, budget
     from design_sim.errors import DesignSimError, ScenarioError
     from design_sim.estimands import Estimand
     from design_sim.figures import figure
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": "scenario",
-    "Budget": "budget",
-    "Calibration": "calibrate",
+    "Budget": "error_budget",
+    "Calibration": "calibration",
     "DesignSimError": "errors",
     "Estimand": "estimands",
     "Results": "results",
@@ -35,8 +35,8 @@ _HOMES = {
     "ScenarioError": "errors",
     "Study": "scenario",
     "Sweep": "sweep",
-    "budget": "budget",
-    "calibrate": "calibrate",
+    "budget": "error_budget",
+    "calibrate": "calibration",
     "figure": "figures",
     "load": "sweep",
     "parse": "sweep",

@@ -15,37 +15,34 @@ import signal
 import sys
 import tomllib
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from design_sim import __version__
 from design_sim.errors import DesignSimError, StorageError
+from design_sim.screen import (
+    announced,
+    answers_table,
+    note,
+    plain_table,
+    print_frame,
+    print_parts,
+    print_results,
+    progress_shown,
+    size_in_words,
+    without_controls,
+)
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-    from rich.console import Console
-    from rich.table import Table
-
-    from design_sim.results import Results
     from design_sim.sweep import Sweep
 
 PROGRAM = "design-sim"
 DEBUG = "DESIGN_SIM_DEBUG"
 INTERRUPTED = 130
-MOST_ROWS = 40
-"""Rows of the table that are printed; the files hold them all."""
-LOG_EVERY = 10.0
-"""Seconds between two lines of progress where there is no terminal."""
-MEASURED = ("truth", "bias", "size", "power")
-"""Columns of the table that are never wrapped."""
-UNSEEN_WIDTH = 200
-"""Width of a table that goes to a file or a pipe."""
-
 # The base of every misuse that Typer finds, wherever this version of it keeps that class.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
@@ -108,18 +105,18 @@ def run(
 
     from design_sim.results import run as run_sweep
 
-    _note(_announced(sweep))
-    with _progress() as progress:
+    note(announced(sweep))
+    with progress_shown() as progress:
         results = run_sweep(sweep, jobs=processes, progress=progress)
     try:
         folder = store.save(results, out)
     except Exception:
         # It may be hours of work: what can still be had of it is shown.
         with suppress(BrokenPipeError):
-            _print_results(results)
+            print_results(results)
         raise
-    _print_results(results)
-    _note(f"Written to {folder}{os.sep}: report.html, figures, performance.csv and .parquet, provenance.json")
+    print_results(results)
+    note(f"Written to {folder}{os.sep}: report.html, figures, performance.csv and .parquet, provenance.json")
 
 
 @app.command()
@@ -150,18 +147,18 @@ def budget(
         raise DesignSimError(f"replicates: {sweep.replicates} is below 2, and a part needs its error")
 
     from design_sim import budget_report as report
-    from design_sim.budget import budget as divide
+    from design_sim.error_budget import budget as divide
 
     store.check_free(out, report.folder_name(sweep))
     scenario = sweep.cases[0].scenario
-    with _progress() as progress:
+    with progress_shown() as progress:
         budgets = divide(scenario, sweep.replicates, processes, progress)
-    _print_frame(report.table(budgets, scenario))
-    _print("", *report.sentences(budgets, scenario))
+    print_frame(report.table(budgets, scenario))
+    print_parts("", *report.sentences(budgets, scenario))
     folder = store.save_as(
         sweep, report.folder_name(sweep), out, lambda folder: report.write(budgets, scenario, folder)
     )
-    _note(f"Written to {folder}{os.sep}: budget.csv and .parquet, budget.svg and .png, budget.txt")
+    note(f"Written to {folder}{os.sep}: budget.csv and .parquet, budget.svg and .png, budget.txt")
 
 
 @app.command()
@@ -179,16 +176,16 @@ def calibrate(
 
     Prints what was found, with 95 % intervals, and the sections of a scenario file to paste.
     """
-    from design_sim.calibrate import calibrate as fit
-    from design_sim.calibrate import findings, sections
+    from design_sim.calibration import calibrate as fit
+    from design_sim.calibration import findings, sections
 
     found = fit(panel, unit, time, value=value, numerator=numerator, denominator=denominator, size=size)
-    table = _table()
+    table = plain_table()
     for column in ("found", "value", "95 % interval"):
         table.add_column(column, overflow="fold")
     for row in findings(found):
         table.add_row(*row)
-    _print(table, "", sections(found, name))
+    print_parts(table, "", sections(found, name))
 
 
 @app.command()
@@ -203,7 +200,7 @@ def check(
     sweep = _load(file, changes, replicates=replicates, seed=seed, resolution=resolution)
     varied = {path: dict.fromkeys(str(case.settings[path]) for case in sweep.cases) for path in sweep.varied}
     lines = [f"varied: {path} = {', '.join(values)}" for path, values in varied.items()]
-    _print(_announced(sweep), *lines, "", _answers_table(sweep), "", _size_in_words(sweep))
+    print_parts(announced(sweep), *lines, "", answers_table(sweep), "", size_in_words(sweep))
 
 
 @app.command("list")
@@ -214,12 +211,12 @@ def list_members(kind: Kind) -> None:
     members = _members()
     if kind not in members:
         raise DesignSimError(f"{kind!r} cannot be listed{nearest(kind, members)}")
-    table = _table(show_header=False)
+    table = plain_table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, meaning in members[kind].items():
-        table.add_row(_plain(name), _plain(meaning))
-    _print(table)
+        table.add_row(without_controls(name), without_controls(meaning))
+    print_parts(table)
 
 
 @app.command()
@@ -262,29 +259,29 @@ def execute(arguments: Sequence[str]) -> int:
     except typer.Exit as end:
         return int(end.exit_code)
     except DesignSimError as refused:
-        _note(str(refused))
+        note(str(refused))
         return refused.exit_code
     except _UsageError as misuse:
         context = getattr(misuse, "ctx", None)
         command = context.command_path if context else PROGRAM
         said = re.sub(r"\S{80,}", lambda word: f"{word[0][:57]}...", misuse.format_message())
-        _note(f"{said}\nSee: {command} --help")
+        note(f"{said}\nSee: {command} --help")
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        _note("Interrupted; nothing is left half-written.")
+        note("Interrupted; nothing is left half-written.")
         return INTERRUPTED
     except OSError as reason:
         _traceback()
         where = f"{reason.filename}: " if reason.filename else ""
-        _note(f"{where}cannot be read or written: {reason.strerror or reason}")
+        note(f"{where}cannot be read or written: {reason.strerror or reason}")
         return StorageError.exit_code
     except MemoryError:
         _traceback()
-        _note("This needs more memory than there is; fewer authorities, families or --jobs need less.")
+        note("This needs more memory than there is; fewer authorities, families or --jobs need less.")
         return 2
     except Exception as bug:
         _traceback()
-        _note(_apology(bug, arguments))
+        note(_apology(bug, arguments))
         return 1
     return 0
 
@@ -348,146 +345,6 @@ def _processes(jobs: int) -> int:
         raise DesignSimError(f"--jobs: found {jobs}; allowed: 1 or more, or -1 for every core")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores if jobs == -1 else min(jobs, cores)
-
-
-def _announced(sweep: "Sweep") -> str:
-    """What is about to run, in a line."""
-    designs = len(sweep.cases[0].scenario.studies)
-    return (
-        f"{sweep.name}: {_count(len(sweep.cases), 'case')} of {_count(designs, 'design')}, "
-        f"{_count(sweep.replicates, 'replicate')} each, seed {sweep.seed}"
-    )
-
-
-def _size_in_words(sweep: "Sweep") -> str:
-    """Roughly how much work a sweep is."""
-    from design_sim.world.settings import block_size
-
-    blocks = sum(-(-sweep.replicates // block_size(case.scenario.world)) for case in sweep.cases)
-    studies = 2 * sweep.replicates * sum(len(case.scenario.studies) for case in sweep.cases)
-    return f"{studies:,} simulated studies, half of them without any effect, in {_count(blocks, 'block')}."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _answers_table(sweep: "Sweep") -> "Table":
-    """Designs and answers of the first case."""
-    table = _table()
-    for column in ("design", "kind", "outcome", "answer", "estimator", "judged against"):
-        table.add_column(column, overflow="fold")
-    for name, study in sweep.cases[0].scenario.studies.items():
-        for answer_name, answer in study.answers.items():
-            kind, judge = getattr(study.design, "kind", ""), answer.estimand
-            target = f"{judge.rung}, {judge.average}"
-            row = (name, kind, study.design.outcome, answer_name, answer.estimator.estimator, target)
-            table.add_row(*map(_plain, row))
-    return table
-
-
-def _print_results(results: "Results") -> None:
-    """The headline table and the sentence that reads it, on standard output."""
-    from design_sim.reading import headline_table, reading
-
-    frame = headline_table(results)
-    hidden = _too_wide(frame.head(MOST_ROWS), _console().width)
-    table = _table()
-    for column in frame.columns.drop(hidden):
-        table.add_column(_plain(column), overflow="fold", no_wrap=column in MEASURED)
-    for row in frame.drop(columns=hidden).head(MOST_ROWS).itertuples(index=False):
-        table.add_row(*map(_plain, row))
-    more = len(frame) - MOST_ROWS
-    notes = [f"... and {_count(more, 'row')} more, all in performance.csv"] if more > 0 else []
-    notes += [f"Not shown on so narrow a screen: {', '.join(hidden)}."] if hidden else []
-    _print(table, *notes, "", reading(results))
-
-
-def _print_frame(frame: "DataFrame") -> None:
-    """A frame of texts as a table on standard output."""
-    table = _table()
-    for column in frame.columns:
-        table.add_column(_plain(column), overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*map(_plain, row))
-    _print(table)
-
-
-def _too_wide(frame: "DataFrame", width: int) -> list[str]:
-    """The columns that a table of texts must do without to leave its headline room."""
-    widths = {column: 2 + min(frame[column].map(len).max(), 30) for column in frame.columns} | {
-        "headline": 24
-    }
-    hidden: list[str] = []
-    for column in ("estimand", "truth", "bias"):
-        if sum(widths.values()) > width:
-            hidden.append(column)
-            del widths[column]
-    return hidden
-
-
-def _print(*parts: "str | Table") -> None:
-    """Print texts and tables on standard output, without the blanks that a table ends its lines with."""
-    console = _console()
-    with console.capture() as captured:
-        for part in parts:
-            console.print(_plain(part) if isinstance(part, str) else part)
-    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
-
-
-def _table(*, show_header: bool = True) -> "Table":
-    from rich.table import Table
-
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=show_header)
-
-
-def _console() -> "Console":
-    """Standard output: as wide as the terminal, or wide enough where nobody sees it wrapped."""
-    from rich.console import Console
-
-    seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    width = None if seen else UNSEEN_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
-
-
-def _note(text: str) -> None:
-    """Say something on standard error, lines kept whole; a run goes on where nobody listens."""
-    with suppress(OSError):
-        typer.echo(_plain(text), err=True)
-
-
-def _plain(text: str) -> str:
-    """Text whose control characters are spelt out: names in a file must not steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """What to call with the blocks done: a bar on a terminal, elsewhere a line now and then."""
-    if not sys.stderr.isatty():
-        yield _log_lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("Simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("run", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _log_lines() -> Callable[[int, int], None]:
-    begun = last = monotonic()
-
-    def log(done: int, total: int) -> None:
-        nonlocal last
-        now = monotonic()
-        if done == total or now - last >= LOG_EVERY:
-            last = now
-            share, seconds = f"{100 * done / total:.0f} %", f"{now - begun:.0f} s"
-            _note(f"{done:,} of {_count(total, 'block')} done ({share}) after {seconds}")
-
-    return log
 
 
 def _members() -> dict[str, dict[str, str]]:

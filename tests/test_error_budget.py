@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from design_sim import budget_report
-from design_sim.budget import MEANINGS, MECHANISMS, Budget, budget, mechanisms_of, shapley
 from design_sim.cli import execute
+from design_sim.error_budget import MEANINGS, MECHANISMS, Budget, budget, mechanisms_of, shapley
 from design_sim.sweep import parse
 
 FILE = """

@@ -20,18 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from design_sim.arrays import Bools, Floats, Ints
-from design_sim.errors import ScenarioError
-from design_sim.faults import nearest
+from design_sim.arrays import Floats, Ints
+from design_sim.panel_data import FEWEST_UNITS, FEWEST_YEARS, PanelData, read_panel
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
     from pandas import DataFrame
 
 BOOTSTRAPS = 999
-FEWEST_UNITS, FEWEST_YEARS = 10, 4
-"""What a permanent share and a coefficient can be told apart from."""
-MOST_BYTES = 500_000_000
 _PHI = np.linspace(0.0, 0.99, 397)
 
 
@@ -41,31 +36,6 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
-
-
-@dataclass(frozen=True, slots=True)
-class PanelData:
-    """Authorities by year.
-
-    Parameters
-    ----------
-    value : float array, (unit, year)
-        A mean or a rate; nan where it is missing.
-    n : float array or None, (unit, year)
-        Denominators of a rate.
-    size : float array or None, (unit,)
-        Children living in the authority, mean over its years.
-    years : int array, (year,)
-        Whole years, rising.
-    missing : int
-        Cells that the table does not have or leaves empty.
-    """
-
-    value: Floats
-    n: Floats | None
-    size: Floats | None
-    years: Ints
-    missing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,138 +118,6 @@ def calibrate(
         With every fault of the table by column and row.
     """
     return estimate(read_panel(panel, unit, time, value, numerator, denominator, size), bootstraps)
-
-
-def read_panel(
-    panel: "DataFrame | str | Path",
-    unit: str,
-    time: str,
-    value: str | None = None,
-    numerator: str | None = None,
-    denominator: str | None = None,
-    size: str | None = None,
-) -> PanelData:
-    """A table of authorities by year as arrays, once it is sound."""
-    where = str(panel) if isinstance(panel, str | Path) else "panel"
-    frame = _read(Path(panel)) if isinstance(panel, str | Path) else panel
-    if (value is None) == (numerator is None) or (numerator is None) != (denominator is None):
-        raise ScenarioError([f"{where}: give either a value, or a numerator and a denominator"])
-    asked = {"unit": unit, "time": time, "value": value, "numerator": numerator}
-    asked |= {"denominator": denominator, "size": size}
-    named = {role: column for role, column in asked.items() if column is not None}
-    columns = [str(column) for column in frame.columns]
-    faults = [
-        f"{where}: {role}: {column!r} is not a column{nearest(column, columns)}"
-        for role, column in named.items()
-        if column not in columns
-    ]
-    if faults:
-        raise ScenarioError(faults)
-    numbers = {
-        role: _numbers(frame, column, where, faults) for role, column in named.items() if role != "unit"
-    }
-    if len(frame) == 0:
-        faults.append(f"{where}: has no rows")
-    if not faults:
-        _check(frame, unit, numbers, where, faults)
-    if faults:
-        raise ScenarioError(faults)
-    return _arranged(frame[unit].astype(str).to_numpy(), numbers, where)
-
-
-def _read(path: Path) -> "DataFrame":
-    import pandas as pd
-
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ScenarioError([f"{path}: has more than {MOST_BYTES:,} bytes"])
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except OSError as reason:
-        raise ScenarioError([f"{path}: {reason.strerror or reason}"]) from None
-    except (ValueError, pd.errors.ParserError) as reason:
-        said = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
-        raise ScenarioError([f"{path}: is not a table of comma-separated values: {said}"]) from None
-
-
-def _numbers(frame: "DataFrame", column: str, where: str, faults: list[str]) -> Floats:
-    """A column as numbers, nan where it is empty; what is no number is a fault."""
-    import pandas as pd
-
-    text = frame[column].astype(str).str.strip()
-    empty = frame[column].isna() | text.str.lower().isin(["", "na", "nan", "none", "null"])
-    numbers: Floats = pd.to_numeric(text.mask(empty), errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(~empty.to_numpy() & ~np.isfinite(numbers))
-    if wrong.size:
-        first = str(text.iloc[wrong[0]])
-        more = f", and {wrong.size - 1} more rows" if wrong.size > 1 else ""
-        faults.append(
-            f"{where}: column {column!r}, row {wrong[0] + 2}: found {first[:40]!r}{more}; "
-            "allowed: a number, or nothing where it is missing"
-        )
-    return numbers
-
-
-def _check(frame: "DataFrame", unit: str, numbers: dict[str, Floats], where: str, faults: list[str]) -> None:
-    """What is a number and cannot be."""
-
-    def refuse(wrong: Bools, what: str) -> None:
-        rows = np.flatnonzero(wrong)
-        if rows.size:
-            more = f", and {rows.size - 1} more" if rows.size > 1 else ""
-            faults.append(f"{where}: row {rows[0] + 2}{more}: {what}")
-
-    time = numbers["time"]
-    refuse(np.isnan(time) | (time != np.rint(time)), "the time is missing or is not a whole year")
-    named = frame[unit].astype(str).str.strip()
-    refuse(np.asarray((named == "") | frame[unit].isna()), "the unit is missing")
-    refuse(
-        np.asarray(frame.assign(**{"": time}).duplicated([unit, ""])),
-        "the same unit and time as in a row above; each must stand once",
-    )
-    if "denominator" in numbers:
-        above, below = numbers["numerator"], numbers["denominator"]
-        refuse(below <= 0, "the denominator is not above 0")
-        refuse(above < 0, "the numerator is below 0")
-        refuse(above > below, "the numerator is above the denominator")
-    if "size" in numbers:
-        refuse(numbers["size"] <= 0, "the size is not above 0")
-
-
-def _arranged(units: "ArrayLike", numbers: dict[str, Floats], where: str) -> PanelData:
-    """Rows as a rectangle of units by years, every year between the first and the last."""
-    names, row = np.unique(units, return_inverse=True)
-    year = numbers["time"].astype(np.int64)
-    years = np.arange(year.min(), year.max() + 1)
-    if years.size > 1_000:
-        raise ScenarioError([f"{where}: times run from {years[0]} to {years[-1]}; are they years?"])
-
-    def wide(values: Floats) -> Floats:
-        table = np.full((names.size, years.size), np.nan)
-        table[row, year - years[0]] = values
-        return table
-
-    n = size = None
-    if "value" in numbers:
-        value = wide(numbers["value"])
-    else:
-        n = wide(numbers["denominator"])
-        value = wide(numbers["numerator"]) / n
-        n = np.where(np.isnan(value), np.nan, n)
-    if "size" in numbers:
-        there = wide(numbers["size"])
-        known = ~np.isnan(there)
-        size = np.where(known, there, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        size = size[known.any(axis=1)]
-    panel = PanelData(value, n, size, years, int(np.isnan(value).sum()))
-    counts = (~np.isnan(value)).sum(axis=0) >= FEWEST_UNITS
-    if counts.sum() < FEWEST_YEARS:
-        raise ScenarioError(
-            [
-                f"{where}: {counts.sum()} years have figures of {FEWEST_UNITS} units or more; "
-                f"a permanent share cannot be told from a coefficient with fewer than {FEWEST_YEARS}"
-            ]
-        )
-    return panel
 
 
 def estimate(panel: PanelData, bootstraps: int = BOOTSTRAPS) -> Calibration:

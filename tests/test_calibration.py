@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from design_sim.calibrate import calibrate, fit_memory, sections
+from design_sim.calibration import calibrate, fit_memory, sections
 from design_sim.cli import execute
 from design_sim.errors import ScenarioError
 from design_sim.streams import Streams
