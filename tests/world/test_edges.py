@@ -1,0 +1,94 @@
+"""Worlds at the edges of every range: drawn whole and finite, or refused with a reason."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from design_sim.allocation import two_arms
+from design_sim.estimands import Estimand, true_value
+from design_sim.streams import Streams
+from design_sim.world.delivery import Fieldwork, Sample, deliver
+from design_sim.world.draw import draw_world
+from design_sim.world.outcomes import RecordedBinary, RecordedContinuous, SurveyedBinary, SurveyedContinuous
+from design_sim.world.settings import WorldSettings
+
+SHARE = st.sampled_from([0.0, 0.5, 1.0])
+OPEN = st.sampled_from([1e-6, 0.3, 0.999])
+WORLDS = st.fixed_dictionaries(
+    {
+        "authorities": st.sampled_from([2, 7]),
+        "uptake": SHARE,
+        "effect_sd": st.sampled_from([0.0, 1.0]),
+        "anticipation": SHARE,
+        "time": st.fixed_dictionaries(
+            {"years_before": st.sampled_from([0, 1, 3]), "years_after": st.sampled_from([1, 3])}
+        ),
+        "quality": st.fixed_dictionaries(
+            {"permanent_share": SHARE, "autocorrelation": st.sampled_from([0.0, 0.999])}
+        ),
+        "fidelity": st.fixed_dictionaries(
+            {
+                "mean": st.sampled_from([0.02, 0.5, 0.98]),
+                "authority_sd": st.sampled_from([0.01, 0.1]),
+                "worker_sd": st.sampled_from([0.01, 0.09]),
+                "ramp": st.sampled_from(["fast", "linear", "slow"]),
+                "starts_at": st.sampled_from([0.0, 0.79]),
+                "drift": st.sampled_from([0.0, 0.99]),
+                "turnover": st.sampled_from([0.0, 0.99]),
+                "shock": SHARE,
+            }
+        ),
+        "response": st.sampled_from(
+            [
+                {},
+                {"shape": "threshold", "threshold": 0.999},
+                {"shape": "saturating", "curvature": 50.0},
+                {"shape": "j_shaped", "floor": -5.0},
+            ]
+        ),
+        "informal": st.fixed_dictionaries({"share": st.sampled_from([0.0, 0.5]), "fidelity": SHARE}),
+        "rival": st.fixed_dictionaries({"share": st.sampled_from([1e-6, 0.5]), "mean": OPEN}),
+        "inspections": st.fixed_dictionaries({"every_years": st.sampled_from([1, 20])}),
+        "leaving": st.fixed_dictionaries(
+            {"after_inadequate": SHARE, "new_leadership": SHARE, "switch": OPEN}
+        ),
+    }
+)
+OUTCOMES = {
+    "days": RecordedContinuous(effect=1.0, authority_sd=0.0, family_sd=1.0, slope_sd=10.0),
+    "risk": RecordedBinary(mean=0.999, effect=-0.5, authority_sd=0.0001, per_10000_children=0.01),
+    "score": SurveyedContinuous(effect=-3.0, sd=1e-6),
+    "yes": SurveyedBinary(mean=0.01, effect=0.9, icc=0.0),
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(stated=WORLDS, name=st.sampled_from(sorted(OUTCOMES)))
+def test_a_world_at_the_edge_is_drawn_whole_or_refused(stated: dict[str, object], name: str) -> None:
+    """No nan, no infinity, no risk outside 0 to 1, and a truth in every replicate."""
+    try:
+        world_settings = WorldSettings.model_validate(stated)
+    except ValidationError as refused:
+        reasons = ("cannot be had", "no effect", "sum to")
+        if any(reason in str(refused) for reason in reasons):
+            return
+        raise
+    outcome = OUTCOMES[name]
+    world = draw_world(world_settings, {name: outcome}, 3, Streams(1, 0))
+    time, n = world_settings.time, world_settings.authorities
+    allocation = two_arms(np.tile(np.arange(n), (3, 1)), 1, time.start, randomised=True)
+    sample = Sample(teams=1, workers=2, families=2) if outcome.source == "survey" else None
+    delivery = deliver(Fieldwork(world, allocation, name, np.arange(time.occasions), sample, spread=True))
+    for cells in (delivery.stated, delivery.null):
+        assert np.isfinite(cells.mean[np.broadcast_to(cells.n > 0, cells.mean.shape)]).all()
+        assert cells.ss is not None
+        assert (cells.ss > -1e-9).all()
+        if outcome.kind == "binary":
+            assert np.nanmin(cells.mean) >= 0
+            assert np.nanmax(cells.mean) <= 1
+    assert np.isfinite(delivery.exposure).all()
+    for rung in ("offered", "delivered", "full_fidelity", "per_fidelity", "versus_rival"):
+        for average in ("sample", "national"):
+            estimand = Estimand(rung=rung, average=average)  # type: ignore[arg-type]
+            assert np.isfinite(true_value(estimand, world, allocation, name, (0, 1))).all()
