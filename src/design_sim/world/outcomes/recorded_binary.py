@@ -169,7 +169,8 @@ def risk_with_framework(
     -------
     float array
         risk + uptake x (risk of those who take part - risk), where the latter is risk + difference x dose on
-        the probability scale (held within 0 to 1 where a dose beyond 1 would leave it), and inverse logit(logit(risk) + shift x dose) on the logit scale.
+        the probability scale, held within 0 to 1, and inverse logit(logit(risk) + shift x dose) on the logit
+        scale.
     """
     scale, difference, shift = effect
     if scale == "probability":
