@@ -31,7 +31,7 @@ def drawn(n_authorities: int = 400, per_10000: float = 300.0, missing: int = 0) 
     outcome = RecordedBinary(
         mean=0.25, effect=0.0, trend=0.004, authority_sd=0.05, per_10000_children=per_10000
     )
-    record = draw_world(settings, {"y": outcome}, 1, Streams(7, 0)).record("y").cells
+    record = draw_world(settings, {"y": outcome}, 1, Streams(7, 0)).record("y")
     authority, year = np.indices((n_authorities, 10)).reshape(2, -1)
     n = np.broadcast_to(record.n[0], (n_authorities, 10)).ravel()
     events = np.rint(record.mean[0].ravel() * n)

@@ -34,7 +34,7 @@ def test_truth_is_the_weighted_mean_of_the_sets_own_effects(
     """A loop over replicates and authorities, the obvious way, gives the same number."""
     world, allocation = setting(outcome)
     estimand = Estimand(rung=rung, average=average, weights=weights)  # type: ignore[arg-type]
-    truth = np.broadcast_to(true_value(estimand, world, allocation, "y", (1, 2)), 50)
+    truth = np.broadcast_to(true_value(estimand, world, allocation, "y", (12, 24)), 50)
     shift = shift_for_difference(BINARY.risks(0), BINARY.effect)
     reached = 1 - np.exp(-np.log(5) * 1.5 / 2)
     for replicate in (0, 17):
@@ -54,7 +54,7 @@ def test_truth_is_the_weighted_mean_of_the_sets_own_effects(
             if outcome is SURVEY:
                 effects.append(2.0 * uptake * (fidelity - informal))
             else:
-                risk = world.record("y").expected[replicate, authority, 3]
+                risk = world.expected("y")[replicate, authority, 3]
                 risks = [
                     risk + uptake * (special.expit(special.logit(risk) + shift * dose) - risk)
                     for dose in (fidelity, informal)
@@ -68,7 +68,7 @@ def test_full_fidelity_of_a_binary_outcome_averages_to_the_stated_effect() -> No
     """The effect is stated as the mean risk difference over authorities."""
     settings = WorldSettings.model_validate({"authorities": 200})
     world = draw_world(settings, {"y": BINARY}, 200, Streams(1, 0))
-    effects = authority_effects(Estimand(rung="full_fidelity"), world, "y", (1, 2))
+    effects = authority_effects(Estimand(rung="full_fidelity"), world, "y", (12, 24))
     assert effects.mean() == pytest.approx(-0.05, abs=4 * effects.std() / np.sqrt(effects.size))
 
 
@@ -77,7 +77,7 @@ def test_informal_use_lowers_the_effect_of_being_offered() -> None:
     values = []
     for share in (0.0, 1.0):
         world, allocation = setting(SURVEY, informal={"share": share, "fidelity": 0.2})
-        values.append(true_value(Estimand(rung="offered"), world, allocation, "y", (1, 2)).mean())
+        values.append(true_value(Estimand(rung="offered"), world, allocation, "y", (12, 24)).mean())
     assert values[0] - values[1] == pytest.approx(2.0 * 0.7 * 0.2)
 
 
@@ -87,4 +87,4 @@ def test_without_effect_every_estimand_is_exactly_zero() -> None:
         world, allocation = setting(outcome)
         for rung in ("offered", "full_fidelity", "per_fidelity"):
             estimand = Estimand(rung=rung, average="national")  # type: ignore[arg-type]
-            assert (true_value(estimand, world, allocation, "y", (1, 2)) == 0).all()
+            assert (true_value(estimand, world, allocation, "y", (12, 24)) == 0).all()

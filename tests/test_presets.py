@@ -115,7 +115,7 @@ def test_england_has_the_spread_and_memory_of_its_records(
     Permanent share and coefficient were fitted to these correlations and leave up to .05 of them; risks that
     are not normal take another .02.
     """
-    rate = england.record(outcome).expected
+    rate = england.expected(outcome)
     assert rate.std(axis=1).mean() == pytest.approx(sd, rel=0.02)
     centred = rate - rate.mean(axis=1, keepdims=True)
     for lag, printed in lags.items():
@@ -132,8 +132,8 @@ def test_england_regresses_to_the_mean_without_any_intervention(england: World) 
     Drawn rates fall 3.5: risks are logit-normal, so that the worst stand further out, and what is recorded
     has binomial noise. The data's quartile fell 3.8, their spread having shrunk over the years.
     """
-    normal = 0.209 + 0.056 * england.deviation("rereferral")
-    for rate, fall in ((normal, 0.031), (england.record("rereferral").cells.mean, 0.035)):
+    normal = 0.209 + 0.056 * england.deviations("rereferral").deviation
+    for rate, fall in ((normal, 0.031), (england.record("rereferral").mean, 0.035)):
         worst = np.argsort(-rate[:, :, 1], axis=1)[:, :38]
         then, later = (np.take_along_axis(rate[:, :, year], worst, axis=1).mean() for year in (1, 3))
         assert then - later == pytest.approx(fall, abs=0.001)
@@ -141,10 +141,10 @@ def test_england_regresses_to_the_mean_without_any_intervention(england: World) 
 
 def test_england_is_rated_as_in_march_2025(england: World) -> None:
     """45, 60, 33 and 15 of 153 authorities; re-referral is higher where ratings are worse."""
-    shares = np.bincount(england.rating.ravel(), minlength=4) / england.rating.size
+    shares = np.bincount(england.events.rating.ravel(), minlength=4) / england.events.rating.size
     assert shares == pytest.approx([0.10, 0.22, 0.39, 0.29], abs=0.005)
-    rate = england.record("rereferral").cells.mean[:, :, 3]
-    by_rating = [float(rate[england.rating == rating].mean()) for rating in (3, 2, 1, 0)]
+    rate = england.record("rereferral").mean[:, :, 3]
+    by_rating = [float(rate[england.events.rating == rating].mean()) for rating in (3, 2, 1, 0)]
     assert by_rating == pytest.approx([0.200, 0.203, 0.212, 0.220], abs=0.006)
 
 

@@ -308,7 +308,7 @@ def _errors(
     for answer, (estimator, estimand) in study.answers.items():
         if estimator not in estimates:
             estimates[estimator] = analyse(estimator, panel, world.streams, kept).estimate
-        truth = true_value(estimand, world, allocation, design.outcome, scenario.window_years)
+        truth = true_value(estimand, world, allocation, design.outcome, scenario.window)
         errors[answer] = estimates[estimator] - (truth if truth.shape[0] == 1 else truth[:kept])
     return errors
 

@@ -29,7 +29,7 @@ from design_sim.world.practice import (
     usual_dose,
 )
 from design_sim.world.response import Response
-from design_sim.world.settings import WorldSettings, block_size
+from design_sim.world.settings import Time, WorldSettings, block_size
 
 Rung = Literal["offered", "delivered", "full_fidelity", "per_fidelity", "versus_rival", "one_component"]
 Average = Literal["sample", "adopters", "national", "superpopulation"]
@@ -116,7 +116,7 @@ def true_value(
     outcome : str
         Name of the outcome.
     window : sequence of two int
-        Whole years after the start, from and to; (1, 2) is months 12 to 24.
+        Months after the start, from and to, whole occasions.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def authority_effects(estimand: Estimand, world: World, outcome: str, window: Se
     of what the authority does of its own. The other rungs are about practice that is as stated.
     """
     settings, what = world.settings, world.outcomes[outcome]
-    at = np.arange(settings.time.start + window[0], settings.time.start + window[1])
+    at = occasions_in(settings.time, window)
 
     def effect(dose: Floats, uptake: float) -> Floats:
         by_year = what.effect_of(world, outcome, at, dose, uptake)
@@ -176,6 +176,12 @@ def authority_effects(estimand: Estimand, world: World, outcome: str, window: Se
     return effect(offered, uptake) - effect(instead[:, :, np.newaxis], uptake)
 
 
+def occasions_in(time: Time, window: Sequence[int]) -> Ints:
+    """The occasions of a window, in months after the start, from and to; (12, 24) is the second year."""
+    first, end = (time.start + month * time.per_year // 12 for month in window)
+    return np.arange(first, end)
+
+
 def _still_in(world: World, at: Ints) -> Bools:
     """Whether an authority that starts would still practise, (replicate, authority, occasion)."""
     stop, _ = last_practised(world)
@@ -187,8 +193,7 @@ def _share_in(world: World, window: Sequence[int]) -> Floats:
 
     Where a whole set would have left before the window its value is nan: there is nothing to estimate.
     """
-    start = world.settings.time.start
-    share: Floats = _still_in(world, np.arange(start + window[0], start + window[1])).mean(axis=2)
+    share: Floats = _still_in(world, occasions_in(world.settings.time, window)).mean(axis=2)
     return share
 
 
@@ -203,7 +208,7 @@ def _per_fidelity(world: World, outcome: str, window: Sequence[int], unit: Ints,
     mean = full[:, 0] if full.shape == (1, 1) else _weighted(full, weight)
     if settings.response.shape == "linear":
         return mean
-    at = np.arange(settings.time.start + window[0], settings.time.start + window[1])
+    at = occasions_in(settings.time, window)
     years = years_since(settings.time)[at]
     moments = []
     for response, power in ((Response(), 0), (Response(), 1), (settings.response, 0), (settings.response, 1)):

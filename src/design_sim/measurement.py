@@ -118,8 +118,10 @@ def measured(
         cells = Cells(cells.n, cells.mean + shade, cells.ss)
     gone = np.zeros((1, roster.n_units("authority"), occasions.size), dtype=np.bool_)
     if measurement.missing_years:
-        shape = (world.n_replicates, roster.n_units("authority"), occasions.size)
-        gone = gone | (world.streams.rng("missing_years", name).random(shape) < measurement.missing_years)
+        years, of_year = np.unique(world.settings.time.year_of(occasions), return_inverse=True)
+        shape = (world.n_replicates, roster.n_units("authority"), years.size)
+        missing = world.streams.rng("missing_years", name).random(shape) < measurement.missing_years
+        gone = gone | missing[:, :, of_year]
     if measurement.leavers != "keep":
         gone = gone | _left(measurement.leavers, world, allocation, delivery)
     return without(cells, roster.spread(gone.astype(np.float64), "authority") > 0) if gone.any() else cells
@@ -212,5 +214,5 @@ def _covariate(
     if name == "baseline":
         baseline: Floats = outcome.pool(delivery.roster, "authority").over(~follow_up).mean[:, :, 0]
         return baseline
-    values = world.deprivation if name == "deprivation" else world.rating.astype(np.float64)
+    values = world.deprivation if name == "deprivation" else world.events.rating.astype(np.float64)
     return enrolled(values, allocation.unit)

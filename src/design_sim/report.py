@@ -168,8 +168,10 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
     chance = (
         "chance decides which" if getattr(allocation.law, "randomised", True) else "not decided by chance"
     )
-    years = [int(year) - time.start for year in study.design.occasions(time)[0]]
+    observed = time.year_of(study.design.occasions(time)[0]).tolist()
+    years = [year - time.years_before for year in sorted(set(observed))]
     seen = ", ".join(f"{year} to {year + 1}" if year >= 0 else f"{-year} before" for year in years)
+    often = "" if time.per_year == 1 else f", with {time.per_year} figures in each"
     data, sample = "from the authorities' records", study.design.sample
     if outcome.source == "survey" and sample is not None:
         data = (
@@ -179,7 +181,7 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
     about = plain(study.design.outcome)
     return (
         f"{treated} authorities with the framework and {allocation.n_slots - treated} without it ({chance}), "
-        f"of {scenario.world.authorities}. Outcome: {about}, {data}; years from the start: {seen}. "
+        f"of {scenario.world.authorities}. Outcome: {about}, {data}; years from the start: {seen}{often}. "
         f"Stated effect at full fidelity: {effect_words(study.design.outcome, outcome)}."
     )
 

@@ -11,6 +11,7 @@ from design_sim.estimators import Estimator
 from design_sim.faults import found, nearest
 from design_sim.measurement import COVARIATES, measurement_faults
 from design_sim.world.delivery import LARGEST, Resolution
+from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
 from design_sim.world.settings import WorldSettings, block_size
 
@@ -47,7 +48,7 @@ class Scenario:
     alpha : float
         Two-sided level of every test.
     window : tuple of two int
-        Months after the start that estimands are about, whole years: from and to.
+        Months after the start that estimands are about, whole occasions: from and to.
     resolution : {"auto", "cell", "unit"}
         `auto` draws cells wherever every answer of a study can work with them.
 
@@ -72,11 +73,6 @@ class Scenario:
         )
         if faults:
             raise ScenarioError(faults)
-
-    @property
-    def window_years(self) -> tuple[int, int]:
-        """The window in whole years after the start."""
-        return self.window[0] // 12, self.window[1] // 12
 
     def resolution_of(self, study: Study) -> Resolution:
         """Whether a study draws cells, or single families because an answer or the user wants them."""
@@ -123,10 +119,11 @@ def _run_faults(world: WorldSettings, seed: int, alpha: float, window: tuple[int
     if not 0.0001 <= alpha <= 0.5:
         yield f"alpha: {alpha:g} is not within 0.0001 to 0.5"
     start, end = window
-    last = 12 * world.time.years_after
-    if start % 12 or end % 12 or not 0 <= start < end <= last:
+    last, step = 12 * world.time.years_after, 12 // world.time.per_year
+    if start % step or end % step or not 0 <= start < end <= last:
+        rising = f"two rising multiples of {step} months" if step > 1 else "two rising months"
         yield (
-            f"window: found [{found(start)}, {found(end)}]; allowed: two rising multiples of 12 months "
+            f"window: found [{found(start)}, {found(end)}]; allowed: {rising} "
             f"within 0 to {last}, 12 x world.time.years_after"
         )
 
@@ -144,9 +141,10 @@ def _world_faults(world: WorldSettings, outcomes: Mapping[str, Outcome | None]) 
         if time.years_before < needed:
             key = "worsening_weight" if adoption.worsening_weight else "bad_year_weight"
             yield f"world.adoption.{key}: needs world.time.years_before of at least {needed}"
-    for name, outcome in outcomes.items():
-        if outcome is None:
-            continue
+    sound = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
+    if len(sound) == len(outcomes):
+        yield from correlation_faults(sound, world)
+    for name, outcome in sound.items():
         yield from (f"outcomes.{name}.{fault}" for fault in outcome.faults(time))
         if outcome.shock and not -time.years_before <= outcome.shock.year < time.years_after:
             yield (
@@ -161,6 +159,13 @@ def _unused_faults(
     used = {study.design.outcome for study in studies.values()}
     if world.adoption:
         used.add(str(world.adoption.bad_year_outcome))
+    if None not in outcomes.values():
+        used |= {
+            other
+            for name in used & set(outcomes)
+            for other in outcomes
+            if other in outcomes[name].correlations or name in outcomes[other].correlations  # type: ignore[union-attr]
+        }
     for name in outcomes:
         if name not in used:
             yield f"outcomes.{name}: no design uses it; remove it, or name it in a design's `outcome`"

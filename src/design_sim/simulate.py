@@ -129,7 +129,7 @@ def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict
         if estimator not in estimates:
             twins = (analyse(estimator, panel, world.streams, kept) for panel in (stated, null))
             estimates[estimator] = next(twins), next(twins)
-        truth = true_value(estimand, world, allocation, study.design.outcome, scenario.window_years)
+        truth = true_value(estimand, world, allocation, study.design.outcome, scenario.window)
         tallies[name] = Tally.of(*estimates[estimator], _first(truth, kept), scenario.alpha)
     return tallies
 

@@ -37,13 +37,13 @@ def test_a_trial_allocates_whatever_the_readiness() -> None:
     assert difference.mean() == pytest.approx(0, abs=4 * difference.std() / np.sqrt(2_000))
 
 
-@pytest.mark.parametrize(("by", "attribute"), [("reputation", "reputation"), ("rating", "rating")])
-def test_pilots_are_the_best_of_what_they_are_chosen_by(by: str, attribute: str) -> None:
+@pytest.mark.parametrize("by", ["reputation", "rating"])
+def test_pilots_are_the_best_of_what_they_are_chosen_by(by: str) -> None:
     """No authority left out stands higher than a pilot."""
     world = world_of(200)
     design = Contrast(outcome="rereferral", pilots=2, comparisons=3, pilots_by=by)  # type: ignore[arg-type]
     unit = design.allocate(world, world.streams).unit
-    score = getattr(world, attribute)
+    score = world.reputation if by == "reputation" else world.events.rating
     lowest_pilot = np.take_along_axis(score, unit[:, :2], axis=1).min(axis=1)
     rest = score.astype(float).copy()
     np.put_along_axis(rest, unit[:, :2], -np.inf, axis=1)
@@ -66,7 +66,7 @@ def test_comparisons_by_rating_are_rated_like_the_pilots() -> None:
     for by in ("chance", "rating"):
         design = Contrast(outcome="rereferral", pilots=2, comparisons=2, comparisons_by=by)  # type: ignore[arg-type]
         unit = design.allocate(world, world.streams).unit
-        rating = np.take_along_axis(world.rating, unit, axis=1)
+        rating = np.take_along_axis(world.events.rating, unit, axis=1)
         gaps.append(np.abs(rating[:, :2].mean(axis=1) - rating[:, 2:].mean(axis=1)).mean())
     assert gaps[1] < gaps[0] / 2
 

@@ -43,7 +43,7 @@ def test_a_wholly_permanent_quality_is_drawn_once() -> None:
 def test_rereferral_reproduces_the_cross_section_and_the_change_of_england() -> None:
     """Spread 5.6 points in a year, and 4.3 of the change between two-year means, as the records show."""
     world = world_of(500, authorities=151)
-    rate = world.record("rereferral").cells.mean
+    rate = world.record("rereferral").mean
     assert rate.mean() == pytest.approx(0.209, abs=4 * 0.056 / np.sqrt(500 * 151))
     assert rate.std(axis=1).mean() == pytest.approx(0.056, abs=0.002)
     change = rate[:, :, 2:].mean(axis=2) - rate[:, :, :2].mean(axis=2)
@@ -52,9 +52,10 @@ def test_rereferral_reproduces_the_cross_section_and_the_change_of_england() -> 
 
 def test_records_scatter_as_binomial_counts() -> None:
     """Given the risks, recorded counts have binomial variance."""
-    record = world_of(300).record("rereferral")
-    n, risk = record.cells.n, record.expected
-    z = (record.cells.mean - risk) * np.sqrt(n / (risk * (1 - risk)))
+    world = world_of(300)
+    record, risk = world.record("rereferral"), world.expected("rereferral")
+    n = record.n
+    z = (record.mean - risk) * np.sqrt(n / (risk * (1 - risk)))
     assert z.var() == pytest.approx(1, abs=4 * np.sqrt(2 / z.size))
 
 
@@ -64,9 +65,9 @@ def test_continuous_records_have_the_stated_spread_at_both_levels() -> None:
         kind="continuous", source="record", effect=0.0, authority_sd=2.0, family_sd=50.0
     )
     world = draw_world(WorldSettings(authorities=100), {"days": outcome}, 400, Streams(1, 0))
-    record = world.record("days")
-    noise = (record.cells.mean - record.expected) * np.sqrt(record.cells.n) / 50
-    assert record.expected.std() == pytest.approx(2.0, rel=0.03)
+    record, expected = world.record("days"), world.expected("days")
+    noise = (record.mean - expected) * np.sqrt(record.n) / 50
+    assert expected.std() == pytest.approx(2.0, rel=0.03)
     assert noise.var() == pytest.approx(1, abs=4 * np.sqrt(2 / noise.size))
 
 
@@ -81,10 +82,10 @@ def test_readiness_follows_quality_as_stated(correlation: float) -> None:
 def test_ratings_have_the_stated_mix_and_follow_quality() -> None:
     """29 % outstanding, 39 % good, 22 % requires improvement, 10 % inadequate, better ones rated better."""
     world = world_of(400)
-    shares = np.bincount(world.rating.ravel(), minlength=4) / world.rating.size
-    assert shares == pytest.approx([0.10, 0.22, 0.39, 0.29], abs=4 * 0.5 / np.sqrt(world.rating.size))
+    shares = np.bincount(world.events.rating.ravel(), minlength=4) / world.events.rating.size
+    assert shares == pytest.approx([0.10, 0.22, 0.39, 0.29], abs=4 * 0.5 / np.sqrt(world.events.rating.size))
     quality = world.quality[:, :, 1]
-    means = [quality[world.rating == rating].mean() for rating in range(4)]
+    means = [quality[world.events.rating == rating].mean() for rating in range(4)]
     assert means == sorted(means)
 
 
@@ -99,7 +100,7 @@ def test_adopters_follow_quality_and_a_bad_year() -> None:
 
     assert abs(excess(chance, chance.quality[:, :, 1])) < 4 / np.sqrt(9 * 200)
     assert excess(better, better.quality[:, :, 1]) > 0.5
-    rate = worse.record("rereferral").cells.mean
+    rate = worse.record("rereferral").mean
     assert excess(worse, rate[:, :, 1]) > 0.209 + 0.04
     assert excess(worse, rate[:, :, 3]) < excess(worse, rate[:, :, 1]) - 0.01
 
@@ -114,7 +115,7 @@ def test_a_mechanism_that_is_off_changes_no_other_draw() -> None:
     )
     assert np.array_equal(plain.quality, rich.quality)
     assert np.array_equal(plain.deprivation, rich.deprivation)
-    assert np.array_equal(plain.record("rereferral").cells.mean, rich.record("rereferral").cells.mean)
+    assert np.array_equal(plain.record("rereferral").mean, rich.record("rereferral").mean)
     assert np.array_equal(plain.members("competence", 5), rich.members("competence", 5))
 
 

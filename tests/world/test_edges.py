@@ -91,4 +91,4 @@ def test_a_world_at_the_edge_is_drawn_whole_or_refused(stated: dict[str, object]
     for rung in ("offered", "delivered", "full_fidelity", "per_fidelity", "versus_rival"):
         for average in ("sample", "national"):
             estimand = Estimand(rung=rung, average=average)  # type: ignore[arg-type]
-            assert np.isfinite(true_value(estimand, world, allocation, name, (0, 1))).all()
+            assert np.isfinite(true_value(estimand, world, allocation, name, (0, 12))).all()

@@ -35,7 +35,7 @@ def truth(world: World, **estimand: object) -> float:
     """The mean over replicates of an estimand over all authorities, in the second year."""
     asked = Estimand.model_validate({"average": "national", **estimand})
     nobody = two_arms(np.tile(np.arange(4), (world.n_replicates, 1)), 2, 2, randomised=True)
-    return float(true_value(asked, world, nobody, "y", (1, 2)).mean())
+    return float(true_value(asked, world, nobody, "y", (12, 24)).mean())
 
 
 def test_authorities_are_in_one_state_each_by_the_stated_shares() -> None:
@@ -118,8 +118,8 @@ def test_the_superpopulation_has_one_truth_near_the_national_ones() -> None:
     world = world_of(400)
     asked = Estimand(rung="offered", average="superpopulation")
     nobody = two_arms(np.tile(np.arange(4), (400, 1)), 2, 2, randomised=True)
-    value = true_value(asked, world, nobody, "y", (1, 2))
-    national = true_value(asked.model_copy(update={"average": "national"}), world, nobody, "y", (1, 2))
+    value = true_value(asked, world, nobody, "y", (12, 24))
+    national = true_value(asked.model_copy(update={"average": "national"}), world, nobody, "y", (12, 24))
     assert value.shape == (1,)
     assert value[0] == pytest.approx(national.mean(), abs=5 * national.std() / np.sqrt(400))
 
@@ -131,8 +131,8 @@ def test_ratings_move_as_those_of_english_authorities_did() -> None:
     improvement stands for the one before the last.
     """
     world = world_of(300, time={"years_before": 3, "years_after": 3}, inspections={})
-    last = world._rated(world._seen_by_inspectors(0))
-    before = world._rated(world._seen_by_inspectors(1) - 2 * 0.33)
+    last = world.events._rated(world.events._seen_by_inspectors(0))
+    before = world.events._rated(world.events._seen_by_inspectors(1) - 2 * 0.33)
     assert np.bincount(last.ravel()) / last.size == pytest.approx([0.10, 0.22, 0.39, 0.29], abs=0.01)
     assert (last > before).mean() == pytest.approx(0.40, abs=0.012)
     assert (last < before).mean() == pytest.approx(0.18, abs=0.012)
@@ -147,10 +147,10 @@ def test_every_authority_is_inspected_once_in_a_cycle() -> None:
         inspections={},
         rating={"outstanding": 1e-9, "good": 1e-9, "requires_improvement": 1e-9, "quality_correlation": 0.0},
     )
-    found = world.inspected_inadequate
+    found = world.events.inspected_inadequate
     assert (found.sum(axis=2) <= 1).all()
     assert found[:, :, 2:].mean(axis=(0, 1)) == pytest.approx([1 / 3] * 3, abs=0.02)
-    assert world.inadequate_since_start[:, :, 4].mean() == pytest.approx(1.0, abs=0.01)
+    assert world.events.inadequate_since_start[:, :, 4].mean() == pytest.approx(1.0, abs=0.01)
 
 
 def test_about_one_pilot_in_five_leaves_within_two_years() -> None:

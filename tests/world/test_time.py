@@ -27,16 +27,16 @@ def continuous(**settings: object) -> RecordedContinuous:
 def test_trend_and_shock_move_the_national_mean() -> None:
     """A shock of 3 in the last year before the start, on a trend of half a point a year."""
     outcome = continuous(trend=0.5, shock=Shock(year=-1, change=3.0))
-    means = world_of(outcome).record("y").expected.mean(axis=(0, 1))
+    means = world_of(outcome).expected("y").mean(axis=(0, 1))
     assert means == pytest.approx([9.0, 12.5, 10.0, 10.5], abs=4 * 2 / np.sqrt(40_000))
     binary = RecordedBinary(mean=0.2, effect=0.0, trend=0.01, shock=Shock(year=1, change=0.1))
-    risks = world_of(binary).record("y").expected.mean(axis=(0, 1))
+    risks = world_of(binary).expected("y").mean(axis=(0, 1))
     assert risks == pytest.approx([0.18, 0.19, 0.20, 0.31], abs=4 * 0.06 / np.sqrt(40_000))
 
 
 def test_slopes_spread_authorities_from_the_start_on() -> None:
     """The variance in year t is SD^2 (1 + slope_sd^2 t^2), and differences between years contain the slope."""
-    plain, sloped = (world_of(continuous(slope_sd=slope)).record("y").expected for slope in (0.0, 0.5))
+    plain, sloped = (world_of(continuous(slope_sd=slope)).expected("y") for slope in (0.0, 0.5))
     added = (sloped - plain) / 2.0
     assert np.abs(added[:, :, 2]).max() < 1e-12
     assert added[:, :, 3].std() == pytest.approx(0.5, rel=4 / np.sqrt(2 * 40_000))
@@ -47,7 +47,7 @@ def test_a_shock_hits_authorities_differently_in_its_year_only() -> None:
     """Its own spread is there in that year and gone in the next."""
     memory = Memory(permanent_share=1.0)
     outcome = continuous(shock=Shock(year=0, authority_sd=0.8), memory=memory)
-    expected = world_of(outcome).record("y").expected
+    expected = world_of(outcome).expected("y")
     hit = (expected[:, :, 2] - expected[:, :, 1]) / 2.0
     assert hit.std() == pytest.approx(0.8, rel=4 / np.sqrt(2 * 40_000))
     assert np.array_equal(expected[:, :, 3], expected[:, :, 1])
@@ -55,15 +55,15 @@ def test_a_shock_hits_authorities_differently_in_its_year_only() -> None:
 
 def test_without_them_no_bit_moves() -> None:
     """Slopes of 0 and a shock of nothing draw nothing."""
-    plain = world_of(continuous()).record("y").cells.mean
-    nothing = world_of(continuous(slope_sd=0.0, shock=Shock(year=0))).record("y").cells.mean
+    plain = world_of(continuous()).record("y").mean
+    nothing = world_of(continuous(slope_sd=0.0, shock=Shock(year=0))).record("y").mean
     assert np.array_equal(plain, nothing)
 
 
 def test_an_outcome_may_have_a_memory_of_its_own() -> None:
     """Its correlations follow its own permanent share and coefficient, not those of quality."""
     outcome = continuous(memory=Memory(permanent_share=0.1, autocorrelation=0.3))
-    deviation = world_of(outcome).deviation("y")
+    deviation = world_of(outcome).deviations("y").deviation
     correlation = (deviation[:, :, 0] * deviation[:, :, 2]).mean()
     assert correlation == pytest.approx(0.1 + 0.9 * 0.09, abs=4 / np.sqrt(40_000))
 

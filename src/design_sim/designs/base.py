@@ -61,9 +61,9 @@ class FollowUp(Stated):
 
 def follow_up_occasions(design: FollowUp, time: Time) -> tuple[Ints, Bools]:
     """The baseline years and the years of follow-up, as occasions of the world."""
-    before = np.arange(time.start - design.baseline_years, time.start)
-    end = time.start + design.year
-    occasions = np.append(before, np.arange(end - design.years, end)).astype(np.int64)
+    before = time.occasions_of(time.years_before - design.baseline_years, time.years_before)
+    end = time.years_before + design.year
+    occasions = np.append(before, time.occasions_of(end - design.years, end))
     return occasions, occasions >= time.start
 
 

@@ -40,7 +40,7 @@ class Contrast(FollowUp):
         pilots = highest(self._promise(world, chance[0]), self.pilots)
         likeness = chance[1]
         if self.comparisons_by == "rating":
-            rating = world.rating
+            rating = world.events.rating
             aim = np.take_along_axis(rating, pilots, axis=1).mean(axis=1, keepdims=True)
             likeness = likeness - np.abs(rating - aim) * 10
         np.put_along_axis(likeness, pilots, -np.inf, axis=1)
@@ -65,4 +65,4 @@ class Contrast(FollowUp):
         """What the choice of pilots goes by, ties broken by chance: (replicate, authority)."""
         if self.pilots_by == "reputation":
             return world.reputation
-        return chance if self.pilots_by == "chance" else world.rating + chance
+        return chance if self.pilots_by == "chance" else world.events.rating + chance

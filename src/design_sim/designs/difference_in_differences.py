@@ -55,8 +55,9 @@ class DifferenceInDifferences(Stated):
 
     def occasions(self, time: Time) -> tuple[Ints, Bools]:
         """The years before and after the start."""
-        occasions = np.arange(time.start - self.years_before, time.start + self.years_after)
-        return occasions.astype(np.int64), occasions >= time.start
+        start = time.years_before
+        occasions = time.occasions_of(start - self.years_before, start + self.years_after)
+        return occasions, occasions >= time.start
 
     def n_enrolled(self, world: WorldSettings) -> int:
         """Adopters and those that they are compared with."""

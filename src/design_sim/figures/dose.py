@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from design_sim.arrays import Floats
+from design_sim.estimands import occasions_in
 from design_sim.figures.style import BLUE, INK, PALE, RED, WIDTH, finished, styled
 from design_sim.reading import first_world
 from design_sim.results import Results
@@ -15,9 +16,9 @@ def fidelity(results: Results) -> Figure:
     """Fidelity over the authorities that the first case draws: mature, in the window, and informal."""
     case = results.sweep.cases[0]
     scenario, world = case.scenario, first_world(case)
-    first, last = (scenario.world.time.start + year for year in scenario.window_years)
+    at = occasions_in(scenario.world.time, scenario.window)
     mature, informal = world.mature_fidelity, world.informal_fidelity
-    reached = mature * maturity(world)[first:last].mean()
+    reached = mature * maturity(world)[at].mean()
     uptake, gain = scenario.world.uptake, reached.mean() - informal.mean()
     rows = [
         ("Once mature", mature, BLUE),

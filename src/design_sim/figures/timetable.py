@@ -13,6 +13,7 @@ from design_sim.reading import first_allocations
 from design_sim.results import Results
 from design_sim.scenario import Scenario, Study
 from design_sim.wording import kind_of, plain
+from design_sim.world.settings import Time
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,13 @@ def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm]) -> None:
     observed = set(scenario.studies[name].design.occasions(time)[0].tolist())
     top, ticks, labels = 0.0, [], []
     for arm in arms:
-        _arm(axes, arm, top, observed, time.start, time.occasions)
+        _arm(axes, arm, top, observed, time)
         ticks.append(top + arm.height / 2)
-        when = "" if arm.start in (time.start, NEVER) else f" from year {arm.start - time.start}"
+        year = (arm.start - time.start) / time.per_year
+        when = "" if arm.start in (time.start, NEVER) else f" from year {year:g}"
         labels.append(f"{arm.n} without" if arm.start >= NEVER else f"{arm.n} with framework{when}")
         top += arm.height + 0.6
-    axes.set(xlim=(-time.start - 0.1, time.years_after + 0.1), ylim=(max(top, 8), 0))
+    axes.set(xlim=(-time.years_before - 0.1, time.years_after + 0.1), ylim=(max(top, 8), 0))
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(ticks, labels)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -90,21 +92,23 @@ def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm]) -> None:
     axes.set_title(plain(name))
 
 
-def _arm(axes: Axes, arm: Arm, top: float, observed: set[int], start: int, occasions: int) -> None:
-    """The slots of one arm, a box for each year that is treated or observed."""
+def _arm(axes: Axes, arm: Arm, top: float, observed: set[int], time: Time) -> None:
+    """The slots of one arm, a box for each occasion that is treated or observed."""
+    wide, gap = 1 / time.per_year, 0.03 / time.per_year
     cut = arm.shown // 2 if arm.n > arm.shown else arm.shown
     for row in range(arm.shown):
         y = top + row + (1.0 if row >= cut else 0.0)
-        for year in range(occasions):
-            treated, seen = arm.start <= year < arm.stop, year in observed
+        for occasion in range(time.occasions):
+            treated, seen = arm.start <= occasion < arm.stop, occasion in observed
             if treated or seen:
                 edge = BLUE if treated and seen else INK if seen else PALE
                 face = BLUE if treated and seen else "white" if seen else PALE
-                corner = (year - start + 0.03, y + 0.12)
-                axes.add_patch(Rectangle(corner, 0.94, 0.76, facecolor=face, edgecolor=edge, linewidth=0.6))
+                corner = ((occasion - time.start) * wide + gap, y + 0.12)
+                box = Rectangle(corner, wide - 2 * gap, 0.76, facecolor=face, edgecolor=edge, linewidth=0.6)
+                axes.add_patch(box)
     if arm.n > arm.shown:
         axes.text(
-            (min(observed) + max(observed) + 1) / 2 - start,
+            ((min(observed) + max(observed) + 1) / 2 - time.start) * wide,
             top + cut + 0.5,
             f"{arm.n - arm.shown} more",
             ha="center",

@@ -101,11 +101,6 @@ class Fieldwork:
         return self.allocation.unit
 
     @property
-    def years(self) -> Ints:
-        """The occasions as years counted from the start, (occasion,)."""
-        return self.occasions - self.world.settings.time.start
-
-    @property
     def sampled(self) -> Sample:
         """The sample of a surveyed outcome.
 

@@ -4,7 +4,7 @@ Every array is drawn when it is first asked for, each from a stream of its own, 
 that nothing uses draws nothing, and the order of asking changes no number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import cast
 
@@ -12,16 +12,15 @@ import numpy as np
 from scipy import special
 
 from design_sim.arrays import Bools, Floats, Ints
+from design_sim.cells import Cells
 from design_sim.streams import Streams
+from design_sim.world.deviations import draw_deviations
+from design_sim.world.events import Events
 from design_sim.world.logit_normal import FidelityScale, fidelity_scale, mean_over_workers
-from design_sim.world.outcome import (
-    Outcome,
-    Record,
-    RecordedOutcome,
-    families_on_record,
-    national_mean,
-)
-from design_sim.world.settings import Adoption, Memory, Size, WorldSettings
+from design_sim.world.memory import memory_root
+from design_sim.world.outcome import Deviations, Outcome, RecordedOutcome, families_on_record
+from design_sim.world.selection import adoption_order
+from design_sim.world.settings import Memory, Size, WorldSettings
 
 
 def children_of(size: Size, authorities: int) -> Floats:
@@ -41,20 +40,6 @@ def _fidelity_table(scale: FidelityScale) -> tuple[Floats, Floats]:
     """Mean fidelity of an authority's workers at 4,001 places of readiness."""
     places = np.linspace(-8.0, 8.0, 4_001)
     return places, mean_over_workers(scale.centre + scale.authority * places, scale.within)
-
-
-def memory_root(memory: Memory, occasions: int) -> Floats:
-    """Root of the correlations between years: deviations = normals @ root, (normal, occasion).
-
-    Permanent part and AR(1): corr(k) = permanent + (1 - permanent) phi^k. A memory that is all permanent
-    needs one normal for all occasions.
-    """
-    if memory.permanent_share == 1:
-        return np.ones((1, 1))
-    lag = np.abs(np.subtract.outer(np.arange(occasions), np.arange(occasions)))
-    share = memory.permanent_share
-    correlation = share + (1 - share) * np.float64(memory.autocorrelation) ** lag
-    return np.ascontiguousarray(np.linalg.cholesky(correlation).T)
 
 
 class World:
@@ -83,8 +68,9 @@ class World:
         self.outcomes = outcomes
         self.n_replicates = n_replicates
         self.streams = streams
-        self._records: dict[str, Record] = {}
-        self._deviations: dict[str, Floats] = {}
+        self._records: dict[str, Cells] = {}
+        self._expected: dict[str, Floats] = {}
+        self._deviations: dict[str, Deviations] = {}
         self._members: dict[tuple[str, str], tuple[int, Floats]] = {}
 
     @property
@@ -107,133 +93,49 @@ class World:
     @cached_property
     def quality(self) -> Floats:
         """Organisational quality, mean 0 and SD 1, (replicate, authority, occasion)."""
-        return self._process("quality")
+        return self.process("quality")
+
+    @cached_property
+    def quality_of_years(self) -> Floats:
+        """Mean quality of every year, (replicate, authority, year or 1)."""
+        per_year = self.settings.time.per_year
+        if per_year == 1 or self.quality.shape[2] == 1:
+            return self.quality
+        years: Floats = self.quality.reshape(*self.quality.shape[:2], -1, per_year).mean(axis=3)
+        return years
+
+    def quality_in(self, year: int) -> Floats:
+        """Mean quality of one year, numbered from 0, the first on record: (replicate, authority)."""
+        return self.quality_of_years[:, :, min(year, self.quality_of_years.shape[2] - 1)]
 
     @cached_property
     def deprivation(self) -> Floats:
         """Deprivation, a covariate that everybody sees, mean 0 and SD 1, (replicate, authority)."""
-        return self._normal("deprivation")
+        return self.normal("deprivation")
 
     @cached_property
     def readiness(self) -> Floats:
         """Readiness for the framework, mean 0 and SD 1, (replicate, authority)."""
-        at_start = self.settings.time.start
-        return self._mixed("readiness", self.settings.fidelity.quality_correlation, at_start)
+        first_after = self.settings.time.years_before
+        return self._mixed("readiness", self.settings.fidelity.quality_correlation, first_after)
 
     @cached_property
     def reputation(self) -> Floats:
         """What people say of an authority's practice, mean 0 and SD 1, (replicate, authority)."""
         correlation = self.settings.reputation_correlation
-        noise = self._normal("reputation")
+        noise = self.normal("reputation")
         reputation: Floats = correlation * self.readiness + np.sqrt(1 - correlation**2) * noise
         return reputation
 
     @cached_property
-    def rating(self) -> Ints:
-        """Last rating before the start, 0 inadequate to 3 outstanding, (replicate, authority)."""
-        return self._rated(self._seen_by_inspectors(0))
-
-    @cached_property
-    def years_since_inspection(self) -> Ints:
-        """Age of that rating in the last year before the start, (replicate, authority)."""
-        inspections = self.settings.inspections
-        if inspections is None or inspections.every_years == 1:
-            return np.zeros((1, 1), dtype=np.int64)
-        turn = self._uniform("inspection_turn") * inspections.every_years
-        return turn.astype(np.int64)
-
-    @cached_property
-    def inspected_inadequate(self) -> Bools:
-        """Whether an inspection in the year found the authority inadequate, (replicate, authority, occasion).
-
-        From the start on; False before it, where only the last rating matters.
-        """
-        time, inspections = self.settings.time, self.settings.inspections
-        if inspections is None:
-            return np.zeros((1, 1, time.occasions), dtype=np.bool_)
-        found = np.zeros((self.n_replicates, self.n_authorities, time.occasions), dtype=np.bool_)
-        for number in range(1, -(-time.years_after // inspections.every_years) + 1):
-            when = self._last_before - self.years_since_inspection + number * inspections.every_years
-            inadequate = self._rated(self._seen_by_inspectors(number)) == 0
-            for occasion in range(time.start, time.occasions):
-                found[:, :, occasion] |= inadequate & (when == occasion)
-        return found
-
-    @cached_property
-    def inadequate_since_start(self) -> Bools:
-        """Whether the last inspection came after the start and found inadequate.
-
-        (replicate, authority, occasion).
-        """
-        time, inspections = self.settings.time, self.settings.inspections
-        state = self.inspected_inadequate.copy()
-        if inspections is None:
-            return state
-        for occasion in range(time.start + 1, time.occasions):
-            age = occasion - self._last_before + self.years_since_inspection
-            again = age % inspections.every_years == 0
-            state[:, :, occasion] |= state[:, :, occasion - 1] & ~again
-        return state
-
-    @cached_property
-    def departures(self) -> tuple[Bools, Bools]:
-        """Whether an authority that practises would stop at the end of a year, and whether by a switch.
-
-        Two bool arrays, (replicate, authority, occasion).
-        """
-        time, leaving = self.settings.time, self.settings.leaving
-        if leaving is None:
-            never = np.zeros((1, 1, time.occasions), dtype=np.bool_)
-            return never, never
-        chance = self.streams.rng("leaving").random((time.occasions, self.n_replicates, self.n_authorities))
-        chance = np.moveaxis(chance, 0, 2)
-        inadequate = self.inspected_inadequate
-        switches = ~inadequate & (chance < leaving.new_leadership * leaving.switch)
-        return switches | (inadequate & (chance < leaving.after_inadequate)), switches
-
-    def _seen_by_inspectors(self, number: int) -> Floats:
-        """What the last inspection before the start (0) or a later one sees, (replicate, authority).
-
-        Of variance 1 about a mean that rises by the stated improvement.
-        """
-        rating, inspections = self.settings.rating, self.settings.inspections
-        correlation = rating.quality_correlation
-        other = self._normal("rating")
-        when = self._last_before - self.years_since_inspection
-        if number and inspections:
-            for later in range(1, number + 1):
-                fresh = self.streams.rng("inspection", str(later)).standard_normal(other.shape)
-                kept = inspections.persistence
-                other = kept * other + np.sqrt(1 - kept**2) * fresh
-            when = when + number * inspections.every_years
-        seen = np.sqrt(1 - correlation**2) * other if correlation else other
-        if correlation:
-            last = self.quality.shape[2] - 1
-            if when.size == 1:
-                seen = correlation * self.quality[:, :, int(np.clip(when.item(), 0, last))] + seen
-            else:
-                at = np.clip(when, 0, last)[:, :, np.newaxis]
-                seen = correlation * np.take_along_axis(self.quality, at, axis=2)[:, :, 0] + seen
-        return seen + number * inspections.improvement if inspections else seen
-
-    def _rated(self, seen: Floats) -> Ints:
-        rating = self.settings.rating
-        good_or_better = rating.outstanding + rating.good
-        cuts = special.ndtri(
-            [1 - good_or_better - rating.requires_improvement, 1 - good_or_better, 1 - rating.outstanding]
-        )
-        return np.searchsorted(cuts, seen).astype(np.int64)
+    def events(self) -> Events:
+        """What happens to the authorities, year by year: ratings, judgements, departures."""
+        return Events(self)
 
     @cached_property
     def adoption_order(self) -> Ints:
         """The authorities from the most to the least likely to adopt, (replicate, authority)."""
-        propensity = self._normal("adoption")
-        if self.settings.adoption:
-            for weight, reason in self._reasons(self.settings.adoption):
-                if weight:
-                    propensity = propensity + weight * reason()
-        order: Ints = np.argsort(-propensity, axis=1, kind="stable")
-        return order
+        return adoption_order(self)
 
     @cached_property
     def adopters(self) -> Ints:
@@ -257,7 +159,7 @@ class World:
     @cached_property
     def _state(self) -> Floats:
         """A uniform number that decides what an authority does without a study, (replicate, authority)."""
-        return self._uniform("informal")
+        return self.uniform("informal")
 
     @cached_property
     def informal_fidelity(self) -> Floats:
@@ -294,7 +196,7 @@ class World:
         scale = fidelity_scale(rival.mean, rival.authority_sd, 0.0)
         if scale is None:
             return np.full((1, 1), rival.mean)
-        fidelity: Floats = special.expit(scale.centre + scale.authority * self._normal("rival"))
+        fidelity: Floats = special.expit(scale.centre + scale.authority * self.normal("rival"))
         return fidelity
 
     @cached_property
@@ -302,60 +204,43 @@ class World:
         """An authority's effect at full fidelity as a multiple of the mean one, (replicate, authority)."""
         if self.settings.effect_sd == 0:
             return np.ones((1, 1))
-        multiple: Floats = 1 + self.settings.effect_sd * self._normal("effect")
+        multiple: Floats = 1 + self.settings.effect_sd * self.normal("effect")
         return multiple
 
-    def record(self, name: str) -> Record:
+    def record(self, name: str) -> Cells:
         """What every authority has on record of an outcome, without any framework.
 
-        Its expected values have an occasion axis for every occasion. A binary outcome's cells carry their
-        sum of squares; a continuous one's is drawn where an answer asks for it.
+        A binary outcome's cells carry their sum of squares; a continuous one's is drawn where an answer asks
+        for it.
         """
         if name not in self._records:
             outcome, time = self._recorded(name), self.settings.time
-            years = np.arange(time.occasions) - time.start
+            n = families_on_record(outcome.per_10000_children, self.children, time.per_year)
+            n_all = np.broadcast_to(n[:, np.newaxis], (1, n.size, time.occasions))
+            expected = self.expected(name)
             rng = self.streams.rng("record_noise", name)
-            record = outcome.record(self.families_on_record(name), self.deviation(name), years, rng)
-            shape = (*record.expected.shape[:2], time.occasions)
-            self._records[name] = Record(record.cells, np.broadcast_to(record.expected, shape))
+            self._records[name] = outcome.record(n_all, expected, rng)
         return self._records[name]
 
-    def families_on_record(self, name: str) -> Floats:
-        """Families in a recorded outcome's denominator each year, (authority,)."""
-        return families_on_record(self._recorded(name).per_10000_children, self.children)
+    def expected(self, name: str) -> Floats:
+        """Expected outcome of every authority without any framework, (replicate, authority, occasion)."""
+        if name not in self._expected:
+            expected = self.outcomes[name].expected(self.deviations(name))
+            shape = (*expected.shape[:2], self.settings.time.occasions)
+            self._expected[name] = np.broadcast_to(expected, shape)
+        return self._expected[name]
+
+    def deviations(self, name: str) -> Deviations:
+        """How far authorities stand from the national mean of an outcome, at every occasion."""
+        if name not in self._deviations:
+            self._deviations[name] = draw_deviations(self, name)
+        return self._deviations[name]
 
     def _recorded(self, name: str) -> RecordedOutcome:
         outcome = self.outcomes[name]
         if outcome.source != "record":
             raise ValueError(f"{name} is not recorded: its source is {outcome.source}")
         return cast(RecordedOutcome, outcome)
-
-    def deviation(self, name: str) -> Floats:
-        """An outcome's authority deviation, mean 0 and SD 1, (replicate, authority, occasion).
-
-        Of a share correlation^2 of its variance quality's memory, of the rest its own.
-        Occasion axis 1 where authorities never change.
-        """
-        if name not in self._deviations:
-            correlation = self.outcomes[name].quality_correlation
-            own = self._process("record", name, self.outcomes[name].memory)
-            if correlation:
-                own = correlation * self.quality + np.sqrt(1 - correlation**2) * own
-            self._deviations[name] = self._with_slope_and_shock(name, own)
-        return self._deviations[name]
-
-    def _with_slope_and_shock(self, name: str, deviation: Floats) -> Floats:
-        """Deviations with the authorities' own trends, and with how a shock hits each of them."""
-        outcome, time = self.outcomes[name], self.settings.time
-        years = np.arange(time.occasions) - time.start
-        shape = (self.n_replicates, self.n_authorities, 1)
-        if outcome.slope_sd:
-            slope = outcome.slope_sd * self.streams.rng("slope", name).standard_normal(shape)
-            deviation = deviation + slope * years
-        if outcome.shock and outcome.shock.authority_sd:
-            hit = outcome.shock.authority_sd * self.streams.rng("shock", name).standard_normal(shape)
-            deviation = deviation + hit * (years == outcome.shock.year)
-        return deviation
 
     def members(self, component: str, n: int, name: str = "") -> Floats:
         """Standard normals of the first n teams or workers of every authority, (replicate, authority, n).
@@ -369,68 +254,32 @@ class World:
             self._members[key] = (n, np.moveaxis(drawn, 0, 2))
         return self._members[key][1][:, :, :n]
 
-    @property
-    def _last_before(self) -> int:
-        return max(self.settings.time.start - 1, 0)
-
-    def _reasons(self, adoption: Adoption) -> list[tuple[float, Callable[[], Floats]]]:
-        """The weights of adoption's reasons, and how each is had: (replicate, authority), standardised."""
-        last, outcome = self._last_before, str(adoption.bad_year_outcome)
-        return [
-            (adoption.quality_weight, lambda: _at(self.quality, last)),
-            (adoption.bad_year_weight, lambda: self._badness(outcome, last)),
-            (
-                adoption.worsening_weight,
-                lambda: self._badness(outcome, last) - self._badness(outcome, last - 1),
-            ),
-            (adoption.deprivation_weight, lambda: self.deprivation),
-            (adoption.requires_improvement_weight, self._requires_improvement),
-        ]
-
-    def _requires_improvement(self) -> Floats:
-        """Whether the rating requires improvement, standardised by its stated share."""
-        share = self.settings.rating.requires_improvement
-        which: Floats = ((self.rating == 1) - share) / np.sqrt(share * (1 - share))
-        return which
-
-    def _badness(self, name: str, occasion: int) -> Floats:
-        """How bad an outcome's recorded year was, in standard deviations between authorities."""
-        outcome = self.outcomes[name]
-        recorded = self.record(name).cells.mean[:, :, occasion]
-        centred = recorded - national_mean(outcome, occasion - self.settings.time.start)
-        worse = 1.0 if outcome.better == "lower" else -1.0
-        spread = outcome.authority_sd or float(centred.std()) or 1.0
-        badness: Floats = worse * centred / spread
-        return badness
-
-    def _mixed(self, component: str, correlation: float, occasion: int) -> Floats:
-        """Normals with a stated correlation with the quality of one occasion, (replicate, authority)."""
-        own = self._normal(component)
+    def _mixed(self, component: str, correlation: float, year: int) -> Floats:
+        """Normals with a stated correlation with the quality of one year, (replicate, authority)."""
+        own = self.normal(component)
         if correlation == 0:
             return own
-        mixed: Floats = correlation * _at(self.quality, occasion) + np.sqrt(1 - correlation**2) * own
+        mixed: Floats = correlation * self.quality_in(year) + np.sqrt(1 - correlation**2) * own
         return mixed
 
-    def _normal(self, component: str) -> Floats:
+    def normal(self, component: str) -> Floats:
+        """Standard normals from the stream of a component, (replicate, authority)."""
         return self.streams.rng(component).standard_normal((self.n_replicates, self.n_authorities))
 
-    def _uniform(self, component: str) -> Floats:
+    def uniform(self, component: str) -> Floats:
+        """Uniform numbers from the stream of a component, (replicate, authority)."""
         return self.streams.rng(component).random((self.n_replicates, self.n_authorities))
 
-    def _process(self, component: str, name: str = "", memory: Memory | None = None) -> Floats:
+    def process(self, component: str, name: str = "", memory: Memory | None = None) -> Floats:
         """Deviations with the world's memory or another, (replicate, authority, occasion or 1)."""
-        root = memory_root(memory or self.settings.quality, self.settings.time.occasions)
+        time = self.settings.time
+        root = memory_root(memory or self.settings.quality, time.occasions, time.per_year)
         shape = (self.n_replicates, self.n_authorities, root.shape[0])
         normals = self.streams.rng(component, name).standard_normal(shape)
         if root.size == 1:
             return normals
         process: Floats = normals @ root
         return process
-
-
-def _at(process: Floats, occasion: int) -> Floats:
-    """A process at one occasion, whether it changes or not."""
-    return process[:, :, min(occasion, process.shape[2] - 1)]
 
 
 def draw_world(

@@ -88,7 +88,7 @@ def maturity(world: World) -> Floats:
 def years_since(time: Time, start: int | None = None) -> Floats:
     """Years from a start, the world's if not given, to the middle of every occasion: (occasion,)."""
     first = time.start if start is None else start
-    years: Floats = np.arange(time.occasions, dtype=np.float64) - first + 0.5
+    years: Floats = (np.arange(time.occasions) - first + 0.5) / time.per_year
     return years
 
 

@@ -1,14 +1,17 @@
 """What an outcome is: what a person states of it, how it comes about, and how a framework moves it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 import numpy as np
 from numpy.random import Generator
+from pydantic import Field, model_validator
 
-from design_sim.arrays import Floats, Ints
+from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
+from design_sim.stated import Correlation, Stated
 from design_sim.streams import Streams
 from design_sim.world.settings import Memory, Shock, Time, WorldSettings
 
@@ -19,20 +22,67 @@ if TYPE_CHECKING:
 Better = Literal["lower", "higher"]
 
 
+class OverTime(Stated):
+    """What every kind of outcome states of its authorities and of time."""
+
+    quality_correlation: Correlation = 0.0
+    """Correlation of an authority's deviation (of a risk, on the logit scale) with its quality in the same
+    year."""
+    deprivation_correlation: Correlation = 0.0
+    """Correlation of an authority's deviation with its deprivation, which never changes."""
+    correlations: Mapping[str, Correlation] = {}
+    """Correlation of the authorities' deviations with those of other outcomes in the same year, by the name
+    of the other; each pair is stated once."""
+    memory: Memory | None = None
+    """Memory of the authorities' own deviations; that of the world's quality if not given."""
+    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Standard deviation between authorities of a change a year of their own, counted from the start, in
+    standard deviations between authorities (assumption)."""
+    shock: Shock | None = None
+    """A year that is different."""
+
+    @model_validator(mode="after")
+    def _something_is_their_own(self) -> Self:
+        explained = self.quality_correlation**2 + self.deprivation_correlation**2
+        if explained > 1:
+            raise ValueError(
+                f"quality_correlation and deprivation_correlation explain {explained:.3g} of the variance; "
+                "the sum of their squares can be 1 at most"
+            )
+        return self
+
+    def __hash__(self) -> int:
+        stated = {**self.__dict__, "correlations": tuple(self.correlations.items())}
+        return hash((type(self), *stated.values()))
+
+
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A recorded outcome of every authority and year, without any framework.
+class Deviations(Batch):
+    """How far authorities stand from the national mean of an outcome, and when.
 
     Parameters
     ----------
-    cells : Cells
-        As recorded, chance included, (replicate, authority, occasion).
-    expected : float array, (replicate, authority, occasion)
-        The mean or risk behind it.
+    deviation : float array, (replicate, authority, occasion)
+        In standard deviations between the true annual means of authorities; occasion axis 1 where authorities
+        never change.
+    years : float array, (occasion,)
+        Middle of every occasion, in years from the middle of the first year after the start.
+    occasion_sd : float
+        Standard deviation of an occasion's deviation: 1 for yearly occasions, more for shorter ones.
     """
 
-    cells: Cells
-    expected: Floats
+    deviation: Annotated[Floats, "replicate authority occasion"]
+    years: Annotated[Floats, "occasion"]
+    occasion_sd: float = 1.0
+
+    def at(self, occasions: Ints) -> "Deviations":
+        """Those of some occasions."""
+        changes = self.deviation.shape[2] > 1
+        return Deviations(
+            self.deviation[:, :, occasions] if changes else self.deviation,
+            self.years[occasions],
+            self.occasion_sd,
+        )
 
 
 class Outcome(Protocol):
@@ -79,6 +129,16 @@ class Outcome(Protocol):
         ...
 
     @property
+    def deprivation_correlation(self) -> float:
+        """Correlation of an authority's deviation with its deprivation."""
+        ...
+
+    @property
+    def correlations(self) -> Mapping[str, float]:
+        """Correlations of the authorities' deviations with those of other outcomes, by name."""
+        ...
+
+    @property
     def slope_sd(self) -> float:
         """Standard deviation of authorities' own changes a year, in standard deviations between them."""
         ...
@@ -96,6 +156,13 @@ class Outcome(Protocol):
     @property
     def better(self) -> Better:
         """The direction that is desired."""
+        ...
+
+    def expected(self, deviations: Deviations) -> Floats:
+        """Expected outcome of the authorities without any framework, (replicate, authority, occasion).
+
+        On the outcome's own scale: a mean, a risk, a rate.
+        """
         ...
 
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
@@ -130,32 +197,43 @@ class RecordedOutcome(Outcome, Protocol):
 
     per_10000_children: float
 
-    def record(self, n: Floats, deviation: Floats, years: Ints, rng: Generator) -> Record:
+    def record(self, n: Floats, expected: Floats, rng: Generator) -> Cells:
         """Draw what authorities have on record, without any framework.
 
         Parameters
         ----------
-        n : float array, (authority,)
-            Families on record in a year.
-        deviation : float array, (replicate, authority, occasion)
-            The authorities' standardised deviations; occasion axis 1 where they never change.
-        years : int array, (occasion,)
-            Years counted from the start.
+        n : float array, (1, authority, occasion)
+            Families on record at an occasion.
+        expected : float array, (replicate, authority, occasion)
+            The mean, risk or rate behind it.
         """
         ...
 
 
-def national_mean(outcome: Outcome, years: Ints | int) -> Floats:
-    """Mean over authorities, without any framework, in years counted from the start: trend and shock."""
-    mean: Floats = outcome.mean + outcome.trend * np.asarray(years)
+def national_mean(outcome: Outcome, years: Floats | float) -> Floats:
+    """Mean over authorities, without any framework: trend and shock.
+
+    Parameters
+    ----------
+    years : float array or float
+        In years from the middle of the first year after the start.
+    """
+    years = np.asarray(years, dtype=np.float64)
+    mean: Floats = outcome.mean + outcome.trend * years
     if outcome.shock is not None:
-        mean = mean + outcome.shock.change * (np.asarray(years) == outcome.shock.year)
+        mean = mean + outcome.shock.change * in_shock(outcome.shock, years)
     return mean
 
 
-def families_on_record(per_10000_children: float, children: Floats) -> Floats:
-    """Families on record in a year in each authority, whole and at least 1: (authority,)."""
-    n: Floats = np.maximum(np.rint(children * per_10000_children / 10_000), 1.0)
+def in_shock(shock: Shock, years: Floats) -> Bools:
+    """Whether times belong to the year that is different."""
+    during: Bools = np.floor(years + 0.5) == shock.year
+    return during
+
+
+def families_on_record(per_10000_children: float, children: Floats, per_year: int = 1) -> Floats:
+    """Families on record at an occasion in each authority, whole and at least 1: (authority,)."""
+    n: Floats = np.maximum(np.rint(children * per_10000_children / 10_000 / per_year), 1.0)
     return n
 
 

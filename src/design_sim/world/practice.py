@@ -32,7 +32,7 @@ def offered_dose(world: World, at: Ints, start: int | None = None) -> Floats:
     dose = authority_mean(world, years, world.settings.response)
     if world.settings.fidelity.shock:
         lower = authority_mean(world, years, world.settings.response, shocked=True)
-        dose = np.where(world.inadequate_since_start[:, :, at], lower, dose)
+        dose = np.where(world.events.inadequate_at(at), lower, dose)
     return _with_own_effect(world, dose)
 
 
@@ -75,14 +75,15 @@ def last_practised(world: World, start: int | None = None) -> tuple[Ints, Bools]
     """
     time = world.settings.time
     first = time.start if start is None else start
-    departures, switches = world.departures
-    leaves = departures[:, :, first : time.occasions - 1]
+    departures, switches = world.events.departures
+    year = int(time.year_of(first))
+    leaves = departures[:, :, year : time.n_years - 1]
     if not leaves.any():
         return np.full((1, 1), NEVER), np.zeros((1, 1), dtype=np.bool_)
     at = leaves.argmax(axis=2)
     left = leaves.any(axis=2)
-    switched = np.take_along_axis(switches[:, :, first:], at[:, :, np.newaxis], axis=2)[:, :, 0] & left
-    return np.where(left, first + 1 + at, NEVER), switched
+    switched = np.take_along_axis(switches[:, :, year:], at[:, :, np.newaxis], axis=2)[:, :, 0] & left
+    return np.where(left, time.per_year * (year + 1 + at), NEVER), switched
 
 
 def dose_with_exits(world: World, at: Ints) -> Floats:
@@ -146,7 +147,7 @@ def worker_dose(world: World, unit: Ints, start: Ints, occasions: Ints, workers:
         years = years_since(world.settings.time, first)[at]
         fidelity = mature[..., np.newaxis] * worker_progress(world, unit, workers, years)
         if world.settings.fidelity.shock:
-            shocked = enrolled(world.inadequate_since_start[:, :, at], unit)[:, :, np.newaxis]
+            shocked = enrolled(world.events.inadequate_at(at), unit)[:, :, np.newaxis]
             fidelity = fidelity * np.where(shocked, 1 - world.settings.fidelity.shock, 1.0)
         dose = world.settings.response.of(fidelity)
         dose = np.where(years > 0, dose, 0.0)
@@ -188,10 +189,15 @@ def _dose_of_slots(
                 stays, practised, spread(_afterwards(world, switched)[:, :, 0])[:, :, np.newaxis]
             )
         dose = np.where((starts == first) & (occasions >= first), practised, dose)
-        if world.settings.anticipation and (occasions == first - 1).any():
+        year = world.settings.time.per_year
+        soon = (occasions < first) & (occasions >= first - year)
+        if world.settings.anticipation and soon.any():
             share = world.settings.anticipation
-            ahead = usual + share * (offered(int(first), np.array([first])) - usual)
-            dose = np.where((starts == first) & (occasions == first - 1), ahead, dose)
+            a_year_on = np.minimum(occasions[soon] + year, world.settings.time.occasions - 1)
+            coming = offered(int(first), a_year_on)
+            ahead = dose.copy()
+            ahead[:, :, soon] = usual + share * (coming - usual)
+            dose = np.where((starts == first) & soon, ahead, dose)
     return dose
 
 

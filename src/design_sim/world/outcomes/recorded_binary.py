@@ -2,11 +2,6 @@
 
 The risks of authorities and years are logit-normal, with the stated mean and standard deviation on the
 probability scale. What is on record is drawn in the world; delivery thins the events, or adds to them.
-
-Decision: practice shifts the risk of a family that takes part, by dose x effect on the scale of the
-effect, and leaves that of one that does not; so uptake mixes risks, and is no factor within the logit. The
-dose is the mean over the authority's workers, in outcomes and truth alike: on the logit scale a mixture
-over workers would have an effect smaller by 0.3 % at 3 points and 2 % at 15 points.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -14,24 +9,31 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import numpy as np
 from numpy.random import Generator
 from pydantic import Field, model_validator
-from scipy import special
 
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.stated import Correlation, NotNegative, Stated
-from design_sim.streams import Streams
+from design_sim.stated import NotNegative
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference, solve_logit_normal
-from design_sim.world.outcome import Better, Record, families_on_record, national_mean, roster_of_families
-from design_sim.world.settings import Memory, Shock, Time, WorldSettings
+from design_sim.world.outcome import Better, Deviations, OverTime, families_on_record, roster_of_families
+from design_sim.world.risks import (
+    binary_cells,
+    expected_risks,
+    move_events,
+    refuse_unreachable,
+    risk_faults,
+    risk_with_framework,
+    risks_of_authorities,
+)
+from design_sim.world.settings import Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
 
 
-class RecordedBinary(Stated):
+class RecordedBinary(OverTime):
     """A yes or no on the authorities' own records, for every authority and year."""
 
     kind: Literal["binary"] = "binary"
@@ -46,17 +48,8 @@ class RecordedBinary(Stated):
     """Standard deviation of the risk between authorities in a year."""
     per_10000_children: Annotated[float, Field(ge=0.01, le=10_000)] = 540.0
     """Families on record in a year (the denominator), for each 10,000 children."""
-    quality_correlation: Correlation = 0.0
-    """Correlation of an authority's risk, on the logit scale, with its quality in the same year."""
     effect_scale: Literal["logit", "probability"] = "logit"
     """The scale on which the effect is the same for everyone."""
-    memory: Memory | None = None
-    """Memory of the authorities' own deviations; that of the world's quality if not given."""
-    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Standard deviation between authorities of a change a year of their own, counted from the start, in
-    standard deviations between authorities (assumption)."""
-    shock: Shock | None = None
-    """A year that is different."""
     better: Better = "lower"
 
     @model_validator(mode="after")
@@ -69,24 +62,24 @@ class RecordedBinary(Stated):
         """Standard deviation over all families in a year."""
         return float(np.sqrt(self.mean * (1 - self.mean)))
 
-    def risks(self, year: int) -> LogitNormal:
-        """Distribution of the authorities' risks in a year counted from the start."""
-        return solve_logit_normal(float(national_mean(self, year)), self.authority_sd)
+    def risks(self, year: float, occasion_sd: float = 1.0) -> LogitNormal:
+        """Distribution of the authorities' risks at a time, in years from the first after the start."""
+        return risks_of_authorities(self, year, occasion_sd)
 
-    def record(self, n: Floats, deviation: Floats, years: Ints, rng: Generator) -> Record:
+    def expected(self, deviations: Deviations) -> Floats:
+        """Risks: logit-normal at every occasion, with the stated mean and standard deviation."""
+        return expected_risks(self, deviations)
+
+    def record(self, n: Floats, expected: Floats, rng: Generator) -> Cells:
         """Binomial events around the authorities' risks."""
-        scales = [self.risks(int(year)) for year in years]
-        centre, spread = (np.array(part) for part in zip(*scales, strict=True))
-        expected = special.expit(centre + spread * deviation)
-        n_all = np.broadcast_to(n[:, np.newaxis], (1, n.size, years.size))
-        events = rng.binomial(n_all.astype(np.int64), expected)
-        return Record(binary_cells(n_all, events.astype(np.float64)), expected)
+        events = rng.binomial(n.astype(np.int64), expected)
+        return binary_cells(n, events.astype(np.float64))
 
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
         """Mean risk difference in each authority, given its risk."""
         if self.effect == 0:
             return np.zeros((1, 1, 1))
-        risk = world.record(name).expected[:, :, at]
+        risk = world.expected(name)[:, :, at]
         return self.risk_with_framework(risk, dose, uptake) - risk
 
     def risk_with_framework(self, risk: Floats, dose: Floats, uptake: float) -> Floats:
@@ -99,11 +92,11 @@ class RecordedBinary(Stated):
         work, world, unit = fieldwork, fieldwork.world, fieldwork.unit
         dose = work.dose
         record = world.record(work.outcome)
-        n = np.broadcast_to(enrolled(record.cells.n[:, :, :1], unit), (*unit.shape, work.occasions.size))
-        without = np.rint(enrolled(record.cells.mean[:, :, work.occasions], unit) * n)
+        n = np.broadcast_to(enrolled(record.n[:, :, :1], unit), (*unit.shape, work.occasions.size))
+        without = np.rint(enrolled(record.mean[:, :, work.occasions], unit) * n)
         moved = without
         if self.effect != 0:
-            risk = enrolled(record.expected[:, :, work.occasions], unit)
+            risk = enrolled(world.expected(work.outcome)[:, :, work.occasions], unit)
             changed = self.risk_with_framework(risk, dose, world.settings.uptake)
             moved = move_events(without, n, risk, changed, world.streams, work.outcome)
         exposure = dose * world.settings.uptake
@@ -123,87 +116,7 @@ class RecordedBinary(Stated):
 
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads out of 0 to 1; the first year that it does."""
-        faults = []
-        for year in range(-time.years_before, time.years_after):
-            try:
-                self.risks(year)
-            except ValueError as reason:
-                key = "shock.change" if self.shock and self.shock.year == year else "trend"
-                faults.append(f"{key}: in year {year} from the start, {reason}")
-                break
-        return faults
-
-
-def refuse_unreachable(risks: LogitNormal, effect: float, scale: str) -> None:
-    """Raise where an effect cannot be had on risks of a distribution: ValueError with the reason."""
-    shift_for_difference(risks, effect)
-    if scale == "probability" and effect != 0:
-        edge = -effect if effect < 0 else 1 - effect
-        place = (special.logit(edge) - risks.centre) / max(risks.spread, 1e-12)
-        share = special.ndtr(place) if effect < 0 else special.ndtr(-place)
-        if share > 0.001:
-            raise ValueError(
-                f"an effect of {effect:g} on the probability scale would push {share:.2%} of risks "
-                'out of 0 to 1 (0.1 % is allowed); use effect_scale = "logit"'
-            )
-
-
-def risk_with_framework(
-    risk: Floats, dose: Floats, uptake: float, effect: tuple[str, float, float]
-) -> Floats:
-    """Mean risk over the families of a row, those who take part and those who do not.
-
-    Parameters
-    ----------
-    risk : float array
-        Risk without any framework.
-    dose : float array, of the same axes
-        Share of the full effect that a family that takes part receives.
-    uptake : float
-        Share of families that take part.
-    effect : scale, difference and shift
-        "probability" or "logit", the stated mean risk difference, and the shift on the logit scale that
-        makes it.
-
-    Returns
-    -------
-    float array
-        risk + uptake x (risk of those who take part - risk), where the latter is risk + difference x dose on
-        the probability scale, held within 0 to 1, and inverse logit(logit(risk) + shift x dose) on the logit
-        scale.
-    """
-    scale, difference, shift = effect
-    if scale == "probability":
-        return risk + uptake * (np.clip(risk + difference * dose, 0.0, 1.0) - risk)
-    taking_part: Floats = special.expit(special.logit(risk) + shift * dose)
-    return risk + uptake * (taking_part - risk)
-
-
-def binary_cells(n: Floats, events: Floats) -> Cells:
-    """The cells of a yes-or-no outcome: mean and sum of squares follow from the events."""
-    rate = events / n
-    return Cells(n, rate, n * rate * (1 - rate))
-
-
-def move_events(
-    events: Floats, n: Floats, risk: Floats, changed: Floats, streams: Streams, name: str
-) -> Floats:
-    """Events once risks have changed: thinned where lower, added to where higher.
-
-    Binomial(events, changed / risk), or events + Binomial(n - events, (changed - risk) / (1 - risk)): exact
-    given the events on record. One uniform is inverted for each cell, so that the same chance meets every
-    size of effect.
-    """
-    from scipy import stats
-
-    uniform = streams.rng("delivery", name).random(events.shape)
-    moved = events.copy()
-    lower, higher = changed < risk, changed > risk
-    kept = np.clip((changed / risk)[lower], 0, 1)
-    moved[lower] = stats.binom.ppf(uniform[lower], events[lower], kept)
-    gained = np.clip(((changed - risk) / (1 - risk))[higher], 0, 1)
-    moved[higher] += stats.binom.ppf(uniform[higher], (n - events)[higher], gained)
-    return moved.clip(0, n)
+        return risk_faults(self, time)
 
 
 def split(n: Floats, events: Floats) -> tuple[Roster, Cells]:

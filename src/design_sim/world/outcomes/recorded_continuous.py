@@ -13,24 +13,25 @@ from pydantic import Field
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.stated import Correlation, NotNegative, Positive, Stated
+from design_sim.stated import NotNegative, Positive
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.outcome import (
     Better,
-    Record,
+    Deviations,
+    OverTime,
     families_on_record,
     national_mean,
     practised_on,
     roster_of_families,
 )
-from design_sim.world.settings import Memory, Shock, Time, WorldSettings
+from design_sim.world.settings import Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
 
 
-class RecordedContinuous(Stated):
+class RecordedContinuous(OverTime):
     """A continuous outcome on the authorities' own records, for every authority and year."""
 
     kind: Literal["continuous"] = "continuous"
@@ -47,15 +48,6 @@ class RecordedContinuous(Stated):
     """Standard deviation between the families of an authority and year."""
     per_10000_children: Annotated[float, Field(ge=0.01, le=10_000)] = 540.0
     """Families on record in a year, for each 10,000 children."""
-    quality_correlation: Correlation = 0.0
-    """Correlation of an authority's mean with its quality in the same year."""
-    memory: Memory | None = None
-    """Memory of the authorities' own deviations; that of the world's quality if not given."""
-    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Standard deviation between authorities of a change a year of their own, counted from the start, in
-    standard deviations between authorities (assumption)."""
-    shock: Shock | None = None
-    """A year that is different."""
     better: Better = "higher"
 
     @property
@@ -63,13 +55,15 @@ class RecordedContinuous(Stated):
         """Standard deviation over all families in a year."""
         return float(np.hypot(self.authority_sd, self.family_sd))
 
-    def record(self, n: Floats, deviation: Floats, years: Ints, rng: Generator) -> Record:
+    def expected(self, deviations: Deviations) -> Floats:
+        """Means around the national one."""
+        return national_mean(self, deviations.years) + self.authority_sd * deviations.deviation
+
+    def record(self, n: Floats, expected: Floats, rng: Generator) -> Cells:
         """Means around the expected ones, with the scatter of so many families."""
-        expected = national_mean(self, years) + self.authority_sd * deviation
-        noise = rng.standard_normal((deviation.shape[0], n.size, years.size))
-        noise *= self.family_sd / np.sqrt(n)[:, np.newaxis]
-        n_all = np.broadcast_to(n[:, np.newaxis], (1, n.size, years.size))
-        return Record(Cells(n_all, noise + expected), expected)
+        noise = rng.standard_normal((expected.shape[0], *n.shape[1:]))
+        noise *= self.family_sd / np.sqrt(n[:, :, :1])
+        return Cells(n, noise + expected)
 
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
         """uptake x dose x effect, the same for every family."""
@@ -79,7 +73,7 @@ class RecordedContinuous(Stated):
         """The enrolled authorities' records, with the effect added."""
         work, unit, world = fieldwork, fieldwork.unit, fieldwork.world
         dose, uptake = work.dose, world.settings.uptake
-        record = world.record(work.outcome).cells
+        record = world.record(work.outcome)
         mean = enrolled(record.mean[:, :, work.occasions], unit)
         n = enrolled(record.n[:, :, :1], unit)
         n = np.broadcast_to(n, (*n.shape[:2], work.occasions.size))

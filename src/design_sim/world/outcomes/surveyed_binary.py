@@ -2,7 +2,7 @@
 
 Authorities' risks are logit-normal, with the stated mean and a standard deviation on the probability scale of
 root(ICC x mean x (1 - mean)); families of an authority are alike but for the dose of their worker. Practice
-moves a risk as in `recorded_binary`, here by the dose of each worker.
+moves a risk as on records, here by the dose of each worker.
 
 Decision: the ICC is that of authorities alone. Families of a worker are then exchangeable given the dose, and
 a worker's events binomial, whatever their number.
@@ -12,25 +12,30 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
-from scipy import special
 
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.stated import Correlation, Stated
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
 from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference, solve_logit_normal
-from design_sim.world.outcome import Better, national_mean
-from design_sim.world.outcomes.recorded_binary import move_events, refuse_unreachable, risk_with_framework
+from design_sim.world.outcome import Better, Deviations, OverTime
 from design_sim.world.outcomes.surveyed_continuous import seen_of, teams_present
-from design_sim.world.settings import Memory, Shock, Time, WorldSettings
+from design_sim.world.risks import (
+    expected_risks,
+    move_events,
+    refuse_unreachable,
+    risk_faults,
+    risk_with_framework,
+    risks_of_authorities,
+)
+from design_sim.world.settings import Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
 
 
-class SurveyedBinary(Stated):
+class SurveyedBinary(OverTime):
     """A yes or no that a study collects from the families it samples."""
 
     kind: Literal["binary"] = "binary"
@@ -43,17 +48,8 @@ class SurveyedBinary(Stated):
     """National change of the mean risk in a year; the first year after the start has the stated mean."""
     icc: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """Share of the variance, on the probability scale, that lies between authorities (assumption)."""
-    quality_correlation: Correlation = 0.0
-    """Correlation of an authority's risk, on the logit scale, with its quality in the same year."""
     effect_scale: Literal["logit", "probability"] = "logit"
     """The scale on which the effect is the same for everyone."""
-    memory: Memory | None = None
-    """Memory of the authorities' own deviations; that of the world's quality if not given."""
-    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Standard deviation between authorities of a change a year of their own, counted from the start, in
-    standard deviations between authorities (assumption)."""
-    shock: Shock | None = None
-    """A year that is different."""
     better: Better = "higher"
 
     @model_validator(mode="after")
@@ -73,24 +69,19 @@ class SurveyedBinary(Stated):
         """Standard deviation of a year's risk between authorities."""
         return float(np.sqrt(self.icc) * self.sd)
 
-    def risks(self, year: int) -> LogitNormal:
-        """Distribution of the authorities' risks in a year counted from the start."""
-        return solve_logit_normal(float(national_mean(self, year)), self.authority_sd)
+    def risks(self, year: float, occasion_sd: float = 1.0) -> LogitNormal:
+        """Distribution of the authorities' risks at a time, in years from the first after the start."""
+        return risks_of_authorities(self, year, occasion_sd)
 
-    def expected(self, world: "World", name: str, at: Ints) -> Floats:
-        """Risk of every authority without any framework, (replicate, authority, occasion)."""
-        scales = [self.risks(int(year)) for year in at - world.settings.time.start]
-        centre, spread = (np.array(part) for part in zip(*scales, strict=True))
-        deviation = world.deviation(name)
-        deviation = deviation if deviation.shape[2] == 1 else deviation[:, :, at]
-        risk: Floats = special.expit(centre + spread * deviation)
-        return risk
+    def expected(self, deviations: Deviations) -> Floats:
+        """Risks: logit-normal at every occasion, with the stated mean and spread between authorities."""
+        return expected_risks(self, deviations)
 
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
         """Mean risk difference in each authority, given its risk, at the mean dose over its workers."""
         if self.effect == 0:
             return np.zeros((1, 1, 1))
-        risk = self.expected(world, name, at)
+        risk = world.expected(name)[:, :, at]
         return self._moved(risk, dose, uptake) - risk
 
     def _moved(self, risk: Floats, dose: Floats, uptake: float) -> Floats:
@@ -109,9 +100,8 @@ class SurveyedBinary(Stated):
         n = np.repeat(taken.reshape(taken.shape[0], -1, 1) * float(sample.families // copies), copies, axis=1)
         n = seen_of(work, roster, np.broadcast_to(n, (*n.shape[:2], work.occasions.size)))
         dose = np.repeat(work.dose_of(worker), copies, axis=1)
-        risk = roster.spread(
-            enrolled(self.expected(world, work.outcome, work.occasions), work.unit), "authority"
-        )
+        risk = world.expected(work.outcome)[:, :, work.occasions]
+        risk = roster.spread(enrolled(risk, work.unit), "authority")
         shape = (world.n_replicates, roster.n_rows, work.occasions.size)
         rng = world.streams.rng("families", work.outcome)
         without = rng.binomial(n.astype(np.int64), risk, shape).astype(np.float64)
@@ -132,13 +122,7 @@ class SurveyedBinary(Stated):
 
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads out of 0 to 1; the first year that it does."""
-        for year in range(-time.years_before, time.years_after):
-            try:
-                self.risks(year)
-            except ValueError as reason:
-                key = "shock.change" if self.shock and self.shock.year == year else "trend"
-                return [f"{key}: in year {year} from the start, {reason}"]
-        return []
+        return risk_faults(self, time)
 
 
 def seen_cells(n: Floats, events: Floats) -> Cells:

@@ -16,8 +16,8 @@ from design_sim.stated import Correlation, Positive, Stated
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
 from design_sim.world.fidelity import worker_deviation
-from design_sim.world.outcome import Better, national_mean, practised_on
-from design_sim.world.settings import Memory, Shock, Time, WorldSettings
+from design_sim.world.outcome import Better, Deviations, OverTime, national_mean, practised_on
+from design_sim.world.settings import Time, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -45,7 +45,7 @@ class ICC(Stated):
         return self
 
 
-class SurveyedContinuous(Stated):
+class SurveyedContinuous(OverTime):
     """A continuous outcome that a study collects from the families it samples."""
 
     kind: Literal["continuous"] = "continuous"
@@ -59,17 +59,8 @@ class SurveyedContinuous(Stated):
     trend: float = 0.0
     """National change a year, in the outcome's units; the first year after the start has the stated mean."""
     icc: ICC = ICC()
-    quality_correlation: Correlation = 0.0
-    """Correlation of an authority's mean with its quality in the same year."""
     competence_correlation: Correlation = 0.0
     """Correlation of the worker part with competence, within an authority."""
-    memory: Memory | None = None
-    """Memory of the authority part; that of the world's quality if not given."""
-    slope_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Standard deviation between authorities of a change a year of their own, counted from the start, in
-    standard deviations between authorities (assumption)."""
-    shock: Shock | None = None
-    """A year that is different."""
     better: Better = "higher"
 
     @model_validator(mode="after")
@@ -85,6 +76,10 @@ class SurveyedContinuous(Stated):
         """Standard deviation of the authority part."""
         return float(self.sd * np.sqrt(self.icc.authority))
 
+    def expected(self, deviations: Deviations) -> Floats:
+        """Means around the national one."""
+        return national_mean(self, deviations.years) + self.authority_sd * deviations.deviation
+
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
         """uptake x dose x effect, the same for every family."""
         return self.effect * uptake * dose
@@ -93,10 +88,7 @@ class SurveyedContinuous(Stated):
         """Sample workers and families of the enrolled authorities."""
         work, world = fieldwork, fieldwork.world
         present = teams_present(work)
-        deviation = enrolled(world.deviation(work.outcome), work.unit)
-        if deviation.shape[2] > 1:
-            deviation = deviation[:, :, work.occasions]
-        expected = national_mean(self, work.years) + self.authority_sd * deviation
+        expected = enrolled(self.expected(world.deviations(work.outcome).at(work.occasions)), work.unit)
         if work.resolution == "cell" and not self._workers_differ(world):
             roster = Roster.of_authorities(work.unit.shape[1])
             n = (present * work.sampled.workers * work.sampled.families).astype(np.float64)[:, :, np.newaxis]
