@@ -34,6 +34,16 @@ def test_spread_gives_every_row_its_units_value(sizes: list[int]) -> None:
     assert np.array_equal(roster.spread(values, "authority")[0], roster.authority)
 
 
+def test_the_roster_above_has_a_row_for_each_unit() -> None:
+    """Families pooled to their workers, or to teams, still know who is above them."""
+    families = Roster(np.array([0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 2]), np.array([0, 1, 1, 2, 3]))
+    workers = families.above("worker")
+    assert workers.authority.tolist() == [0, 0, 1, 1]
+    assert workers.team.tolist() == [0, 0, 1, 2]
+    teams = families.above("team")
+    assert (teams.authority.tolist(), teams.worker.tolist()) == ([0, 1, 1], [0, 1, 2])
+
+
 def test_rows_that_do_not_lie_together_are_refused() -> None:
     """Pooling by neighbourhood would silently mix units."""
     with pytest.raises(ValueError, match="lie together"):

@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from design_sim.allocation import NEVER, Allocation
-from design_sim.arrays import Bools, Floats
+from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.panel import Panel
+from design_sim.roster import Roster
 from design_sim.stated import Stated
 from design_sim.world.delivery import Delivery
 from design_sim.world.draw import World, enrolled
@@ -172,7 +173,7 @@ def _left(rule: str, world: World, allocation: Allocation, delivery: Delivery) -
 def observe(
     world: World,
     allocation: Allocation,
-    delivery: Delivery,
+    rows: tuple[Roster, Ints],
     outcome: Cells,
     follow_up: Bools,
     covariates: Sequence[str],
@@ -182,8 +183,10 @@ def observe(
 
     Parameters
     ----------
+    rows : Roster and int array, (occasion,)
+        What the outcome's rows are, and the occasions observed.
     outcome : Cells
-        The delivery's outcome as stated, or that of its null twin.
+        The outcome as stated, or that of its null twin.
     follow_up : bool array, (occasion,)
         Which of the delivery's occasions arms are compared on.
     covariates : sequence of str
@@ -191,15 +194,15 @@ def observe(
     alpha : float
         Two-sided level of the study's tests.
     """
-    roster = delivery.roster
+    roster, occasions = rows
     by_authority = {
-        name: _covariate(name, world, allocation, delivery, outcome, follow_up) for name in covariates
+        name: _covariate(name, world, allocation, roster, outcome, follow_up) for name in covariates
     }
     return Panel(
         roster=roster,
         cells=outcome,
         start=allocation.start,
-        occasions=delivery.occasions,
+        occasions=occasions,
         follow_up=follow_up,
         law=allocation.law,
         alpha=alpha,
@@ -208,11 +211,11 @@ def observe(
 
 
 def _covariate(
-    name: str, world: World, allocation: Allocation, delivery: Delivery, outcome: Cells, follow_up: Bools
+    name: str, world: World, allocation: Allocation, roster: Roster, outcome: Cells, follow_up: Bools
 ) -> Floats:
     """A covariate of the enrolled authorities, (replicate, authority)."""
     if name == "baseline":
-        baseline: Floats = outcome.pool(delivery.roster, "authority").over(~follow_up).mean[:, :, 0]
+        baseline: Floats = outcome.pool(roster, "authority").over(~follow_up).mean[:, :, 0]
         return baseline
     values = world.deprivation if name == "deprivation" else world.events.rating.astype(np.float64)
     return enrolled(values, allocation.unit)

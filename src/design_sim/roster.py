@@ -75,6 +75,18 @@ class Roster:
             return total
         return np.add.reduceat(values, self._starts(level), axis=1)
 
+    def above(self, level: Level) -> "Roster":
+        """The roster whose rows are the units of a level, one row for each."""
+        if self.n_units(level) == self.n_rows:
+            return self
+        first = self._starts(level)
+        return Roster(*(self._renumbered(getattr(self, of)[first]) for of in ("authority", "team", "worker")))
+
+    @staticmethod
+    def _renumbered(index: Ints) -> Ints:
+        """Numbers that rise from 0 in steps of 0 or 1, of units that may stand above a level below."""
+        return np.cumsum(np.diff(index, prepend=index[0]) != 0)
+
     def regular(self, level: Level) -> bool:
         """Whether every unit of a level has the same number of rows."""
         n_units = self.n_units(level)

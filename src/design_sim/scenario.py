@@ -75,14 +75,23 @@ class Scenario:
             raise ScenarioError(faults)
 
     def resolution_of(self, study: Study) -> Resolution:
-        """Whether a study draws cells, or single families because an answer or the user wants them."""
+        """Whether answers get cells, or single families because one of them or the user wants them."""
         return wanted_resolution(study, self.resolution)
+
+    def drawn_resolution_of(self, study: Study) -> Resolution:
+        """Whether a study draws cells or single families, which are pooled where its answers get cells."""
+        return drawn_resolution(study, self.outcomes[study.design.outcome], self.resolution)
 
 
 def wanted_resolution(study: Study, resolution: str) -> Resolution:
-    """The resolution of a study: as stated, or for `auto` the coarsest that its answers can work with."""
+    """The resolution that answers get: as stated, or for `auto` the coarsest that they can work with."""
     families = any(answer.estimator.needs == "families" for answer in study.answers.values())
     return "unit" if resolution == "unit" or (resolution == "auto" and families) else "cell"
+
+
+def drawn_resolution(study: Study, outcome: Outcome, resolution: str) -> Resolution:
+    """The resolution that is drawn: single families where answers get them, or are not exchangeable."""
+    return "unit" if outcome.drawn_singly else wanted_resolution(study, resolution)
 
 
 def scenario_faults(
@@ -200,9 +209,9 @@ def _size_faults(
     world: WorldSettings, outcome: Outcome | None, path: str, study: Study, resolution: str
 ) -> Iterator[str]:
     """A study whose arrays would not fit in memory, with the number."""
-    design, families = study.design, wanted_resolution(study, resolution) == "unit"
     if outcome is None:
         return
+    design, families = study.design, drawn_resolution(study, outcome, resolution) == "unit"
     rows = outcome.most_rows(world, design.sample, families=families)
     slots = min(design.n_enrolled(world), world.authorities)
     members = design.sample.teams * world.workers.per_team if design.sample else 1

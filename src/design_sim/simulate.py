@@ -101,7 +101,7 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
     occasions, follow_up = design.occasions(scenario.world.time)
     estimators = [answer.estimator for answer in study.answers.values()]
     spread = any(estimator.needs == "cells" for estimator in estimators)
-    resolution = scenario.resolution_of(study)
+    resolution = scenario.drawn_resolution_of(study)
     seen = reached(design.measurement, allocation, follow_up)
     delivery = deliver(
         Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread, seen)
@@ -113,8 +113,14 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
             measured(design.measurement, world, allocation, delivery, (design.outcome, cells))
             for cells in twins
         )
+    roster = delivery.roster
+    if resolution == "unit" and scenario.resolution_of(study) == "cell":
+        twins = tuple(cells.pool(roster, "worker") for cells in twins)  # type: ignore[assignment]
+        roster = roster.above("worker")
     stated, null = (
-        observe(world, allocation, delivery, outcome, follow_up, covariates, scenario.alpha)
+        observe(
+            world, allocation, (roster, delivery.occasions), outcome, follow_up, covariates, scenario.alpha
+        )
         for outcome in twins
     )
     return allocation, stated, null

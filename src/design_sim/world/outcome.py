@@ -154,6 +154,11 @@ class Outcome(Protocol):
         ...
 
     @property
+    def drawn_singly(self) -> bool:
+        """Whether families are drawn one by one even where cells would do for the answers."""
+        ...
+
+    @property
     def better(self) -> Better:
         """The direction that is desired."""
         ...

@@ -4,7 +4,7 @@ The risks of authorities and years are logit-normal, with the stated mean and st
 probability scale. What is on record is drawn in the world; delivery thins the events, or adds to them.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.random import Generator
@@ -51,6 +51,8 @@ class RecordedBinary(OverTime):
     effect_scale: Literal["logit", "probability"] = "logit"
     """The scale on which the effect is the same for everyone."""
     better: Better = "lower"
+
+    drawn_singly: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:

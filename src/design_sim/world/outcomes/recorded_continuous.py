@@ -4,7 +4,7 @@ The mean of an authority and year is normal around the national one, families ar
 on record is drawn in the world, and delivery adds the effect.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -49,6 +49,8 @@ class RecordedContinuous(OverTime):
     per_10000_children: Annotated[float, Field(ge=0.01, le=10_000)] = 540.0
     """Families on record in a year, for each 10,000 children."""
     better: Better = "higher"
+
+    drawn_singly: ClassVar[bool] = False
 
     @property
     def sd(self) -> float:

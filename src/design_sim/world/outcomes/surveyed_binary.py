@@ -8,7 +8,7 @@ Decision: the ICC is that of authorities alone. Families of a worker are then ex
 a worker's events binomial, whatever their number.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -51,6 +51,8 @@ class SurveyedBinary(OverTime):
     effect_scale: Literal["logit", "probability"] = "logit"
     """The scale on which the effect is the same for everyone."""
     better: Better = "higher"
+
+    drawn_singly: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:

@@ -4,7 +4,7 @@ Authority, team and worker each have a normal part with the stated share of the 
 worker are normal around them. Where workers do not differ, authorities are the rows.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -62,6 +62,8 @@ class SurveyedContinuous(OverTime):
     competence_correlation: Correlation = 0.0
     """Correlation of the worker part with competence, within an authority."""
     better: Better = "higher"
+
+    drawn_singly: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _correlates_with_something(self) -> Self:
