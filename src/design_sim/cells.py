@@ -48,6 +48,21 @@ class Cells(Batch):
         ss = roster.pool(self.ss + self.n * deviation**2, level)
         return Cells(n, mean, ss)
 
+    def less(self, part: "Cells") -> "Cells":
+        """The families that are left without some of them, cell by cell.
+
+        Notes
+        -----
+        The sum of squares of the whole is those of both parts and n_1 n_2 / n times the squared difference of
+        their means.
+        """
+        n = self.n - part.n
+        mean = _ratio(self.n * _known(self.mean, self.n) - part.n * _known(part.mean, part.n), n)
+        if self.ss is None or part.ss is None:
+            return Cells(n, mean)
+        between = part.n * n / np.maximum(self.n, 1.0) * _known(part.mean - mean, np.minimum(n, part.n)) ** 2
+        return Cells(n, mean, np.maximum(self.ss - part.ss - between, 0.0))
+
     def over(self, occasions: Bools) -> "Cells":
         """One cell for each row: the families of the chosen occasions together.
 

@@ -304,11 +304,12 @@ def _errors(
             settings, design = MECHANISMS[name](settings, design)
     world = draw_world(settings, scenario.outcomes, block_size(settings), Streams(scenario.seed, block))
     allocation, panel, _ = carry_out(scenario, replace(study, design=design), world)
+    of_group = world.of_group(design.group)
     errors, estimates = {}, {}
     for answer, (estimator, estimand) in study.answers.items():
         if estimator not in estimates:
             estimates[estimator] = analyse(estimator, panel, world.streams, kept).estimate
-        truth = true_value(estimand, world, allocation, design.outcome, scenario.window)
+        truth = true_value(estimand, of_group, allocation, design.outcome, scenario.window)
         errors[answer] = estimates[estimator] - (truth if truth.shape[0] == 1 else truth[:kept])
     return errors
 

@@ -6,7 +6,7 @@ both sides of the contrast, given its state. It is never a constant of the scena
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Literal, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydantic import model_validator
 
 from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Floats, Ints
-from design_sim.stated import Stated
+from design_sim.stated import Group, Stated
 from design_sim.streams import Streams
 from design_sim.world.draw import World, draw_world, enrolled
 from design_sim.world.fidelity import authority_mean, years_since
@@ -25,6 +25,7 @@ from design_sim.world.practice import (
     full_dose,
     last_practised,
     offered_dose,
+    over_groups,
     rival_dose,
     usual_dose,
 )
@@ -125,9 +126,11 @@ def true_value(
         the same.
     """
     if estimand.average == "superpopulation":
-        return _superpopulation(
-            estimand, world.settings, (outcome, world.outcomes[outcome]), world.streams.seed, tuple(window)
-        )
+        settings, group = world.settings, "all"
+        if world.part:
+            settings, group = world.part.whole.settings, world.part.group
+        about = (outcome, world.outcomes[outcome])
+        return _superpopulation(estimand, settings, about, world.streams.seed, tuple(window), group)
     weights = world.children if estimand.weights == "family" else np.ones(world.n_authorities)
     if estimand.average == "national":
         unit = np.arange(world.n_authorities)[np.newaxis]
@@ -212,7 +215,7 @@ def _per_fidelity(world: World, outcome: str, window: Sequence[int], unit: Ints,
     years = years_since(settings.time)[at]
     moments = []
     for response, power in ((Response(), 0), (Response(), 1), (settings.response, 0), (settings.response, 1)):
-        moment = authority_mean(world, years, response, power).mean(axis=2)
+        moment = over_groups(world, partial(_moment, years=years, response=response, power=power))
         moments.append(_weighted(enrolled(moment, unit), weight) if moment.size > 1 else moment[:, 0])
     fidelity, square, answer, product = moments
     variance = square - fidelity**2
@@ -222,6 +225,12 @@ def _per_fidelity(world: World, outcome: str, window: Sequence[int], unit: Ints,
     )
     per_fidelity: Floats = mean * slope
     return per_fidelity
+
+
+def _moment(world: World, *, years: Floats, response: Response, power: int) -> Floats:
+    """Mean over the workers of authorities and over years of g(fidelity) x fidelity^power."""
+    moment: Floats = authority_mean(world, years, response, power).mean(axis=2)
+    return moment
 
 
 def _weighted(values: Floats, weight: Floats) -> Floats:
@@ -239,6 +248,7 @@ def _superpopulation(
     outcome: tuple[str, Outcome],
     seed: int,
     window: tuple[int, ...],
+    group: Group,
 ) -> Floats:
     """The mean national truth over a block of worlds of its own, (1,).
 
@@ -246,6 +256,7 @@ def _superpopulation(
     """
     name, what = outcome
     world = draw_world(settings, {name: what}, block_size(settings), Streams(seed, REFERENCE_BLOCK))
+    world = world.of_group(group)
     national = estimand.model_copy(update={"average": "national"})
     nobody = two_arms(np.zeros((1, 2), dtype=np.int64), 1, settings.time.start, randomised=False)
     value: Floats = true_value(national, world, nobody, name, window).mean(keepdims=True)

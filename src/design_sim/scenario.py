@@ -202,6 +202,8 @@ def _design_faults(
     if outcome is not None and design.measurement is not None:
         found_faults = measurement_faults(design.measurement, outcome, world)
         yield from (f"{path}.measurement.{fault}" for fault in found_faults)
+    if design.group != "all" and world.subgroup is None:
+        yield f"{path}.group: {design.group!r} needs the table world.subgroup"
     yield from (f"{path}.{fault}" for fault in design.faults(world))
 
 

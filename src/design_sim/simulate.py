@@ -98,6 +98,7 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
     """Allocate, deliver and observe one study: its allocation, its panel, and that of its null twin."""
     design = study.design
     allocation = design.allocate(world, world.streams)
+    world = world.of_group(design.group)
     occasions, follow_up = design.occasions(scenario.world.time)
     estimators = [answer.estimator for answer in study.answers.values()]
     spread = any(estimator.needs == "cells" for estimator in estimators)
@@ -131,11 +132,12 @@ def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict
     allocation, stated, null = carry_out(scenario, study, world)
     estimates: dict[Estimator, tuple[Estimates, Estimates]] = {}
     tallies = {}
+    of_group = world.of_group(study.design.group)
     for name, (estimator, estimand) in study.answers.items():
         if estimator not in estimates:
             twins = (analyse(estimator, panel, world.streams, kept) for panel in (stated, null))
             estimates[estimator] = next(twins), next(twins)
-        truth = true_value(estimand, world, allocation, study.design.outcome, scenario.window)
+        truth = true_value(estimand, of_group, allocation, study.design.outcome, scenario.window)
         tallies[name] = Tally.of(*estimates[estimator], _first(truth, kept), scenario.alpha)
     return tallies
 

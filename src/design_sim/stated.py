@@ -4,7 +4,7 @@ Both ways meet the same rules: nothing extra, no silent conversion of types, no 
 afterwards.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,9 @@ OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Correlation = Annotated[float, Field(ge=-1, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+Group = Literal["all", "subgroup", "others"]
+"""Whose outcomes a study is about: of all families, of the subgroup's alone, or of the others."""
 
 
 class Stated(BaseModel):

@@ -49,6 +49,8 @@ COMPONENTS = {
     "missing_years": 50,
     "slope": 51,
     "shock": 52,
+    "subgroup": 90,
+    "subgroup_record": 91,
 }
 """The number of each component; a number is never given to another component."""
 

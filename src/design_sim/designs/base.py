@@ -8,7 +8,7 @@ from pydantic import Field
 from design_sim.allocation import Allocation
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.measurement import Measurement
-from design_sim.stated import Stated
+from design_sim.stated import Group, Stated
 from design_sim.streams import Streams
 from design_sim.world.delivery import Sample
 from design_sim.world.draw import World
@@ -24,6 +24,7 @@ class Design(Protocol):
     outcome: str
     sample: Sample | None
     measurement: Measurement | None
+    group: Group
 
     def allocate(self, world: World, streams: Streams) -> Allocation:
         """Enrol authorities of every replicate and decide who is treated."""
@@ -51,6 +52,8 @@ class FollowUp(Stated):
     """Whom to survey; for a surveyed outcome only."""
     measurement: Measurement | None = None
     """How outcomes are observed; without the table as they are."""
+    group: Group = "all"
+    """Whose outcomes: of all families, of the subgroup's alone, or of the others (`world.subgroup`)."""
     year: YearAfter = 2
     """The year after the start that outcomes belong to; 2 is months 12 to 24."""
     years: YearAfter = 1

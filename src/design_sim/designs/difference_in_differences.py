@@ -16,7 +16,7 @@ from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Ints
 from design_sim.designs.base import Count, YearAfter, too_many
 from design_sim.measurement import Measurement
-from design_sim.stated import Stated
+from design_sim.stated import Group, Stated
 from design_sim.streams import Streams
 from design_sim.world.delivery import Sample
 from design_sim.world.draw import World
@@ -33,6 +33,8 @@ class DifferenceInDifferences(Stated):
     """Whom to survey; for a surveyed outcome only."""
     measurement: Measurement | None = None
     """How outcomes are observed; without the table as they are."""
+    group: Group = "all"
+    """Whose outcomes: of all families, of the subgroup's alone, or of the others (`world.subgroup`)."""
     adopters: Count
     """How many adopt: those highest in the world's propensity, or by chance where it states none."""
     comparisons: Count | None = None

@@ -5,6 +5,7 @@ that nothing uses draws nothing, and the order of asking changes no number.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import cast
 
@@ -13,6 +14,7 @@ from scipy import special
 
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells
+from design_sim.stated import Group
 from design_sim.streams import Streams
 from design_sim.world.deviations import draw_deviations
 from design_sim.world.events import Events
@@ -42,6 +44,25 @@ def _fidelity_table(scale: FidelityScale) -> tuple[Floats, Floats]:
     return places, mean_over_workers(scale.centre + scale.authority * places, scale.within)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A group of families within a world.
+
+    Parameters
+    ----------
+    whole : World
+        The world of all families.
+    group : {"subgroup", "others"}
+        Which one.
+    effect : float
+        Its effect at full fidelity, as a multiple of the stated one.
+    """
+
+    whole: "World"
+    group: Group
+    effect: float
+
+
 class World:
     """The state of every authority and worker in a block of replicates, without any framework.
 
@@ -55,6 +76,8 @@ class World:
         Replicates in the block.
     streams : Streams
         The streams of the block.
+    part : Part, optional
+        The group of families that it is about, where that is not all of them; see `of_group`.
     """
 
     def __init__(
@@ -63,11 +86,14 @@ class World:
         outcomes: Mapping[str, Outcome],
         n_replicates: int,
         streams: Streams,
+        part: "Part | None" = None,
     ) -> None:
         self.settings = settings
         self.outcomes = outcomes
         self.n_replicates = n_replicates
         self.streams = streams
+        self.part = part
+        self._groups: dict[Group, World] = {}
         self._records: dict[str, Cells] = {}
         self._expected: dict[str, Floats] = {}
         self._deviations: dict[str, Deviations] = {}
@@ -135,7 +161,7 @@ class World:
     @cached_property
     def adoption_order(self) -> Ints:
         """The authorities from the most to the least likely to adopt, (replicate, authority)."""
-        return adoption_order(self)
+        return self.part.whole.adoption_order if self.part else adoption_order(self)
 
     @cached_property
     def adopters(self) -> Ints:
@@ -202,10 +228,28 @@ class World:
     @cached_property
     def effect_multiple(self) -> Floats:
         """An authority's effect at full fidelity as a multiple of the mean one, (replicate, authority)."""
+        of_group = np.full((1, 1), self.part.effect if self.part else 1.0)
         if self.settings.effect_sd == 0:
-            return np.ones((1, 1))
-        multiple: Floats = 1 + self.settings.effect_sd * self.normal("effect")
+            return of_group
+        multiple: Floats = of_group * (1 + self.settings.effect_sd * self.normal("effect"))
         return multiple
+
+    def of_group(self, group: Group) -> "World":
+        """The same world as the families of one group have it: their workers' fidelity, effect and records.
+
+        Itself for all families, or where there is no subgroup.
+        """
+        subgroup, fidelity = self.settings.subgroup, self.settings.fidelity
+        if subgroup is None or group == "all":
+            return self
+        if group not in self._groups:
+            part = Part(self, group, 1.0)
+            if group == "subgroup":
+                fidelity = fidelity.model_copy(update={"mean": subgroup.mean})
+                part = Part(self, group, subgroup.effect)
+            settings = self.settings.model_copy(update={"fidelity": fidelity, "subgroup": None})
+            self._groups[group] = World(settings, self.outcomes, self.n_replicates, self.streams, part)
+        return self._groups[group]
 
     def record(self, name: str) -> Cells:
         """What every authority has on record of an outcome, without any framework.
@@ -213,6 +257,8 @@ class World:
         A binary outcome's cells carry their sum of squares; a continuous one's is drawn where an answer asks
         for it.
         """
+        if self.part:
+            return self._recorded_of_part(name, self.part)
         if name not in self._records:
             outcome, time = self._recorded(name), self.settings.time
             n = families_on_record(outcome.per_10000_children, self.children, time.per_year)
@@ -235,6 +281,13 @@ class World:
         if name not in self._deviations:
             self._deviations[name] = draw_deviations(self, name)
         return self._deviations[name]
+
+    def _recorded_of_part(self, name: str, part: "Part") -> Cells:
+        """A group's share of what is on record, the subgroup's drawn and the others' what is left."""
+        whole, subgroup = part.whole.record(name), part.whole.settings.subgroup
+        n = np.clip(np.rint(whole.n * (subgroup.share if subgroup else 1.0)), 1, np.maximum(whole.n - 1, 1))
+        of_subgroup = self._recorded(name).part(whole, n, self.streams.rng("subgroup_record", name))
+        return of_subgroup if part.group == "subgroup" else whole.less(of_subgroup)
 
     def _recorded(self, name: str) -> RecordedOutcome:
         outcome = self.outcomes[name]

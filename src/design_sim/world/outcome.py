@@ -214,6 +214,18 @@ class RecordedOutcome(Outcome, Protocol):
         """
         ...
 
+    def part(self, cells: Cells, n: Floats, rng: Generator) -> Cells:
+        """Draw what some of the families on record, chosen by chance, have of it.
+
+        Parameters
+        ----------
+        cells : Cells
+            What is on record, (replicate, authority, occasion).
+        n : float array, (1, authority, occasion)
+            How many of the families.
+        """
+        ...
+
 
 def national_mean(outcome: Outcome, years: Floats | float) -> Floats:
     """Mean over authorities, without any framework: trend and shock.

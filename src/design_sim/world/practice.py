@@ -9,11 +9,21 @@ of this framework's).
 from collections.abc import Callable
 
 import numpy as np
+from scipy import special
 
 from design_sim.allocation import NEVER
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.world.draw import World, enrolled
 from design_sim.world.fidelity import authority_mean, worker_fidelity, worker_progress, years_since
+
+
+def over_groups(world: World, dose_of: Callable[[World], Floats]) -> Floats:
+    """Mean over the groups of families of what `dose_of` gives for each, weighted by their shares."""
+    subgroup = world.settings.subgroup
+    if subgroup is None:
+        return dose_of(world)
+    others, own = (dose_of(world.of_group(group)) for group in ("others", "subgroup"))
+    return (1 - subgroup.share) * others + subgroup.share * own
 
 
 def offered_dose(world: World, at: Ints, start: int | None = None) -> Floats:
@@ -28,6 +38,8 @@ def offered_dose(world: World, at: Ints, start: int | None = None) -> Floats:
     start : int, optional
         The first occasion with the framework; the world's start if not given.
     """
+    if world.settings.subgroup:
+        return over_groups(world, lambda group: offered_dose(group, at, start))
     years = years_since(world.settings.time, start)[at]
     dose = authority_mean(world, years, world.settings.response)
     if world.settings.fidelity.shock:
@@ -42,12 +54,14 @@ def usual_dose(world: World) -> Floats:
     Both axes 1 where no authority has a framework of its own.
     """
     settings = world.settings
+    if settings.subgroup:
+        return over_groups(world, usual_dose)
     dose = world.informal_fidelity
     if settings.informal is not None:
         dose = np.where(world.uses_informally, settings.informal.response.of(dose), 0.0)
     if settings.rival is not None:
         dose = np.where(world.has_rival, rival_dose(world), dose)
-    if dose.shape == (1, 1) or settings.effect_sd == 0:
+    if (world.effect_multiple == 1).all():
         return dose
     return dose * np.where(world.has_rival, 1.0, world.effect_multiple)
 
@@ -102,7 +116,7 @@ def _afterwards(world: World, switched: Bools) -> Floats:
 
 def full_dose(world: World) -> Floats:
     """Dose at fidelity 1, (replicate, authority): both axes 1 where the effect is the same everywhere."""
-    return _with_own_effect(world, np.ones((1, 1, 1)))[:, :, 0]
+    return over_groups(world, lambda group: _with_own_effect(group, np.ones((1, 1, 1)))[:, :, 0])
 
 
 def component_dose(world: World, name: str) -> Floats:
@@ -110,8 +124,8 @@ def component_dose(world: World, name: str) -> Floats:
     components = world.settings.fidelity.components
     if components is None:
         raise ValueError("fidelity is of one piece: world.fidelity.components is not stated")
-    fidelity = np.full((1, 1, 1), components.shares[name])
-    return _with_own_effect(world, world.settings.response.of(fidelity))[:, :, 0]
+    dose = world.settings.response.of(np.full((1, 1, 1), components.shares[name]))
+    return over_groups(world, lambda group: _with_own_effect(group, dose)[:, :, 0])
 
 
 def delivered_dose(world: World, unit: Ints, start: Ints, occasions: Ints) -> Floats:
@@ -141,6 +155,11 @@ def worker_dose(world: World, unit: Ints, start: Ints, occasions: Ints, workers:
     workers : int array, (worker,)
         Which workers of each authority are sampled; rows are the workers of each slot in turn.
     """
+    if world.settings.subgroup:
+        groups = [world.of_group("others"), world.of_group("subgroup")]
+        others, own = (worker_dose(group, unit, start, occasions, workers) for group in groups)
+        belongs = in_subgroup(world, unit, workers).reshape(world.n_replicates, -1, 1)
+        return np.where(belongs, own, others)
     mature = worker_fidelity(world, unit, workers)
 
     def offered(first: int, at: Ints) -> Floats:
@@ -151,13 +170,24 @@ def worker_dose(world: World, unit: Ints, start: Ints, occasions: Ints, workers:
             fidelity = fidelity * np.where(shocked, 1 - world.settings.fidelity.shock, 1.0)
         dose = world.settings.response.of(fidelity)
         dose = np.where(years > 0, dose, 0.0)
-        if world.settings.effect_sd:
-            own = enrolled(world.effect_multiple, unit)
-            dose = dose * own[:, :, np.newaxis, np.newaxis]
+        if (world.effect_multiple != 1).any():
+            own_effect = enrolled(world.effect_multiple, unit)
+            dose = dose * own_effect[:, :, np.newaxis, np.newaxis]
         rows: Floats = dose.reshape(dose.shape[0], -1, at.size)
         return rows
 
     return _dose_of_slots(world, unit, start, occasions, offered, workers.size)
+
+
+def in_subgroup(world: World, unit: Ints, workers: Ints) -> Bools:
+    """Whether the team of a sampled worker is one of the subgroup's, (replicate, slot, worker)."""
+    subgroup = world.settings.subgroup
+    if subgroup is None:
+        return np.zeros((1, unit.shape[1], workers.size), dtype=np.bool_)
+    team = workers // world.settings.workers.per_team
+    place = enrolled(world.members("subgroup", int(team[-1]) + 1), unit)[:, :, team]
+    belongs: Bools = special.ndtr(place) < subgroup.share
+    return belongs
 
 
 def _dose_of_slots(
@@ -203,6 +233,6 @@ def _dose_of_slots(
 
 def _with_own_effect(world: World, dose: Floats) -> Floats:
     """A dose times the authority's own effect, where authorities differ in it."""
-    if world.settings.effect_sd == 0:
+    if (world.effect_multiple == 1).all():
         return dose
     return dose * world.effect_multiple[:, :, np.newaxis]

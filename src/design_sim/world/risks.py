@@ -101,9 +101,13 @@ def risk_with_framework(
 
 
 def binary_cells(n: Floats, events: Floats) -> Cells:
-    """The cells of a yes-or-no outcome: mean and sum of squares follow from the events."""
-    rate = events / n
-    return Cells(n, rate, n * rate * (1 - rate))
+    """The cells of a yes-or-no outcome: mean and sum of squares follow from the events; nan where n is 0."""
+    if (n > 0).all():
+        rate = events / n
+        return Cells(n, rate, n * rate * (1 - rate))
+    there = np.broadcast_to(n > 0, events.shape)
+    rate = np.divide(events, n, out=np.full(events.shape, np.nan), where=there)
+    return Cells(n, rate, np.where(there, n * rate * (1 - rate), 0.0))
 
 
 def move_events(

@@ -77,6 +77,12 @@ class RecordedBinary(OverTime):
         events = rng.binomial(n.astype(np.int64), expected)
         return binary_cells(n, events.astype(np.float64))
 
+    def part(self, cells: Cells, n: Floats, rng: Generator) -> Cells:
+        """Events among some of the families: hypergeometric."""
+        events = np.rint(cells.mean * cells.n).astype(np.int64)
+        of_part = rng.hypergeometric(events, cells.n.astype(np.int64) - events, n.astype(np.int64))
+        return binary_cells(n, of_part.astype(np.float64))
+
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
         """Mean risk difference in each authority, given its risk."""
         if self.effect == 0:
@@ -95,7 +101,7 @@ class RecordedBinary(OverTime):
         dose = work.dose
         record = world.record(work.outcome)
         n = np.broadcast_to(enrolled(record.n[:, :, :1], unit), (*unit.shape, work.occasions.size))
-        without = np.rint(enrolled(record.mean[:, :, work.occasions], unit) * n)
+        without = np.rint(np.nan_to_num(enrolled(record.mean[:, :, work.occasions], unit)) * n)
         moved = without
         if self.effect != 0:
             risk = enrolled(world.expected(work.outcome)[:, :, work.occasions], unit)

@@ -67,6 +67,12 @@ class RecordedContinuous(OverTime):
         noise *= self.family_sd / np.sqrt(n[:, :, :1])
         return Cells(n, noise + expected)
 
+    def part(self, cells: Cells, n: Floats, rng: Generator) -> Cells:
+        """The mean of some of the families, normal around that of all: variance family_sd^2 (1/n - 1/N)."""
+        left = np.maximum(1 / n - 1 / cells.n, 0.0)
+        noise = self.family_sd * np.sqrt(left) * rng.standard_normal(cells.mean.shape)
+        return Cells(n, cells.mean + noise)
+
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
         """uptake x dose x effect, the same for every family."""
         return self.effect * uptake * dose
@@ -87,7 +93,7 @@ class RecordedContinuous(OverTime):
             roster = Roster.of_authorities(unit.shape[1])
             ss = None
             if work.spread:
-                ss = 2 * self.family_sd**2 * rng.standard_gamma((n - 1) / 2, mean.shape)
+                ss = 2 * self.family_sd**2 * rng.standard_gamma(np.maximum(n - 1, 0) / 2, mean.shape)
             null = Cells(n, mean, ss)
         stated = practised_on(null, self.effect * dose, uptake, world.streams, work.outcome)
         return Delivery(roster, work.occasions, uptake * dose, stated, null)

@@ -14,7 +14,6 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from design_sim.arrays import Floats, Ints
-from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
@@ -22,6 +21,7 @@ from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_differenc
 from design_sim.world.outcome import Better, Deviations, OverTime
 from design_sim.world.outcomes.surveyed_continuous import seen_of, teams_present
 from design_sim.world.risks import (
+    binary_cells,
     expected_risks,
     move_events,
     refuse_unreachable,
@@ -113,7 +113,7 @@ class SurveyedBinary(OverTime):
             changed = np.broadcast_to(self._moved(risk, dose, world.settings.uptake), shape)
             moved = move_events(without, n_all, risk, changed, world.streams, work.outcome)
         exposure = world.settings.uptake * np.broadcast_to(dose, (*dose.shape[:2], work.occasions.size))
-        stated, null = (seen_cells(n, events) for events in (moved, without))
+        stated, null = (binary_cells(n, events) for events in (moved, without))
         return Delivery(roster, work.occasions, exposure, stated, null)
 
     def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
@@ -125,9 +125,3 @@ class SurveyedBinary(OverTime):
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads out of 0 to 1; the first year that it does."""
         return risk_faults(self, time)
-
-
-def seen_cells(n: Floats, events: Floats) -> Cells:
-    """Cells of a yes or no; nan where nobody was seen."""
-    rate = np.divide(events, n, out=np.full(events.shape, np.nan), where=np.broadcast_to(n > 0, events.shape))
-    return Cells(n, rate, np.where(n > 0, n * rate * (1 - rate), 0.0))

@@ -119,7 +119,7 @@ class SurveyedContinuous(OverTime):
         between = self.icc.team + self.icc.worker > 0
         fidelity = world.settings.fidelity
         vary = fidelity.worker_sd + fidelity.team_sd + fidelity.turnover > 0
-        return between or (vary and self.effect != 0)
+        return between or ((vary or world.settings.subgroup is not None) and self.effect != 0)
 
     def _worker_rows(self, work: Fieldwork, present: Ints) -> tuple[Roster, Floats, Floats, Floats]:
         """Rows of workers, or of their families: roster, n, team and worker parts, dose."""

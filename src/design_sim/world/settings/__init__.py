@@ -14,7 +14,7 @@ from design_sim.stated import Correlation, Share, Stated
 from design_sim.world.response import Response
 from design_sim.world.settings.events import Inspections, Leaving
 from design_sim.world.settings.people import Size, Workers
-from design_sim.world.settings.practice import Components, Fidelity, Informal, Rival
+from design_sim.world.settings.practice import Components, Fidelity, Informal, Rival, Subgroup
 from design_sim.world.settings.selection import Adoption, Rating
 from design_sim.world.settings.time import Memory, Shock, Time
 
@@ -31,6 +31,7 @@ __all__ = [
     "Rival",
     "Shock",
     "Size",
+    "Subgroup",
     "Time",
     "Workers",
     "WorldSettings",
@@ -58,6 +59,7 @@ class WorldSettings(Stated):
     """Chance of a family offered the framework to take part, informal use included."""
     informal: Informal | None = None
     rival: Rival | None = None
+    subgroup: Subgroup | None = None
     rating: Rating = Rating()
     inspections: Inspections | None = None
     leaving: Leaving | None = None
@@ -89,6 +91,17 @@ class WorldSettings(Stated):
             if name not in known:
                 there = ", ".join(known) or "none: fidelity.components is not stated"
                 raise ValueError(f"rival.shares: {name!r} is not a component; there are {there}")
+        return self
+
+    @model_validator(mode="after")
+    def _subgroup_can_be_had(self) -> Self:
+        if self.subgroup:
+            try:
+                _ = self.fidelity.model_copy(update={"mean": self.subgroup.mean}).scale
+            except ValueError as reason:
+                raise ValueError(
+                    f"subgroup.mean: {reason} (the standard deviations of world.fidelity)"
+                ) from None
         return self
 
     @model_validator(mode="after")

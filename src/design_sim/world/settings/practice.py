@@ -117,6 +117,22 @@ class Fidelity(Stated):
         )
 
 
+class Subgroup(Stated):
+    """A kind of family whose workers practise otherwise and whom it helps otherwise; left out, there is none.
+
+    Such as disabled children, whose teams rework templates of their own. Each of its families has a worker of
+    a team of its own; without the framework its outcomes are like the others'.
+    """
+
+    share: OpenShare = 0.123
+    """Share of families that belong to it (children in need with a recorded disability, England 2022)."""
+    mean: Share = 0.60
+    """Mean fidelity of its workers, once mature; spread, ramp and all else are as in `world.fidelity`
+    (assumption)."""
+    effect: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    """Its effect at fidelity 1, as a multiple of the effect that an outcome states (assumption)."""
+
+
 class Informal(Stated):
     """Informal use of the framework where no study put it; leave the table out for none.
 
