@@ -91,7 +91,7 @@ def panels(scenario: Scenario, study: str = "trial", n: int | None = None) -> An
     world = draw_world(
         scenario.world, scenario.outcomes, n or block_size(scenario.world), Streams(scenario.seed, 0)
     )
-    return carry_out(scenario, scenario.studies[study], world)[1:]
+    return carry_out(scenario, scenario.studies[study], world)[1:3]
 
 
 @pytest.mark.parametrize(

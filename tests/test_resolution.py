@@ -66,7 +66,7 @@ answers.change = {{estimator = "cluster_means", change = true, estimand = "offer
     study = scenario.studies["study"]
     streams = Streams(11, block)
     world = draw_world(scenario.world, scenario.outcomes, 512, streams)
-    _, panel, _ = carry_out(scenario, study, world)
+    _, panel, *_ = carry_out(scenario, study, world)
     found = {}
     for name, answer in study.answers.items():
         estimates = analyse(answer.estimator, panel, streams, 512)

@@ -303,7 +303,7 @@ def _errors(
         if name not in on:
             settings, design = MECHANISMS[name](settings, design)
     world = draw_world(settings, scenario.outcomes, block_size(settings), Streams(scenario.seed, block))
-    allocation, panel, _ = carry_out(scenario, replace(study, design=design), world)
+    allocation, panel, *_ = carry_out(scenario, replace(study, design=design), world)
     of_group = world.of_group(design.group)
     errors, estimates = {}, {}
     for answer, (estimator, estimand) in study.answers.items():

@@ -62,6 +62,8 @@ MEASURES: dict[str, str] = {
     "power": "share of tests that reject",
     "power_all": "the same with failed analyses as tests that do not reject",
     "size": "share of tests that reject in the null twin, where there is no effect",
+    "size_average": "share of tests that reject in the average null twin (`average_twin`), where effects "
+    "differ about a mean of nothing",
     "null_bias": "mean estimate in the null twin",
     "size_adjusted_power": "power at the critical value that gives the null twin a size of alpha",
     "type_s": "share of rejections whose estimate has the wrong sign",
@@ -109,8 +111,9 @@ class Headline:
 
 
 def performance(tally: Tally) -> list[Measured]:
-    """Every measure of an answer, in the order of `MEASURES`."""
-    return [measure(tally, name) for name in MEASURES]
+    """Every measure of an answer, in the order of `MEASURES`; `size_average` where that twin was run."""
+    there = [name for name in MEASURES if name != "size_average" or tally.average.count]
+    return [measure(tally, name) for name in there]
 
 
 def measure(tally: Tally, name: str) -> Measured:
@@ -262,6 +265,10 @@ def _size(tally: Tally) -> tuple[float, float]:
     return _share(tally.null.count_of("rejected"), tally.null.count)
 
 
+def _size_average(tally: Tally) -> tuple[float, float]:
+    return _share(tally.average.count_of("rejected"), tally.average.count)
+
+
 def _null_bias(tally: Tally) -> tuple[float, float]:
     return tally.null.mean_of("estimate"), tally.null.std_error_of({"estimate": 1.0})
 
@@ -378,6 +385,7 @@ _FORMULAS: dict[str, Formula] = {
     "power": _power,
     "power_all": _power_all,
     "size": _size,
+    "size_average": _size_average,
     "null_bias": _null_bias,
     "size_adjusted_power": _size_adjusted_power,
     "type_s": _type_s,

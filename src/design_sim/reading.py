@@ -56,6 +56,8 @@ def headline_words(judged: Judged) -> str:
     }[judged.headline.kind]
     if _is_failed(judged):
         words = "no result: every analysis failed"
+    if judged.tally.average.count:
+        words += f", size {short_measure(judged, 'size_average')} where effects differ about nothing"
     return words + (", as if randomised" if as_if_randomised(judged) else "")
 
 

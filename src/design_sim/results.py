@@ -39,6 +39,8 @@ class Judged:
             "estimand": estimand.rung,
             "average": estimand.average,
             "weights": estimand.weights,
+            "exit": estimand.exit,
+            "component": estimand.component or "",
         }
 
     @cached_property
@@ -78,8 +80,8 @@ class Results:
         """Every measure in long form.
 
         Columns: one for each varied setting, then design, outcome, answer, estimator, estimand, average,
-        weights, measure, value, mcse (its Monte Carlo standard error), replicates (as requested) and
-        failures (failed analyses among them).
+        weights, exit, component, measure, value, mcse (its Monte Carlo standard error), replicates (as
+        requested) and failures (failed analyses among them).
         """
         from pandas import DataFrame
 

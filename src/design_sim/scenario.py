@@ -51,6 +51,8 @@ class Scenario:
         Months after the start that estimands are about, whole occasions: from and to.
     resolution : {"auto", "cell", "unit"}
         `auto` draws cells wherever every answer of a study can work with them.
+    average_twin : bool
+        Whether every study has its average null twin too, in which effects differ about a mean of nothing.
 
     Raises
     ------
@@ -65,6 +67,7 @@ class Scenario:
     alpha: float = 0.05
     window: tuple[int, int] = (12, 24)
     resolution: Literal["auto", "cell", "unit"] = "auto"
+    average_twin: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""

@@ -7,14 +7,16 @@ many processes there are or how many replicates are asked for.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import NamedTuple
 
 from joblib import Parallel, delayed
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 
 from design_sim.allocation import Allocation
-from design_sim.arrays import Floats
+from design_sim.arrays import Bools, Floats
+from design_sim.cells import Cells
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
 from design_sim.measurement import measured, observe, reached
@@ -22,7 +24,7 @@ from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
 from design_sim.streams import Streams
 from design_sim.tally import Tally
-from design_sim.world.delivery import Fieldwork, deliver
+from design_sim.world.delivery import Delivery, Fieldwork, deliver
 from design_sim.world.draw import World, draw_world
 from design_sim.world.settings import block_size
 
@@ -94,51 +96,94 @@ def run_block(scenario: Scenario, block: int, kept: int) -> Tallies:
     }
 
 
-def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocation, Panel, Panel]:
-    """Allocate, deliver and observe one study: its allocation, its panel, and that of its null twin."""
+class Twins(NamedTuple):
+    """What an analyst has of a study and of its null twins, on the same draws.
+
+    Parameters
+    ----------
+    allocation : Allocation
+        Who stands in the study's slots.
+    stated, null : Panel
+        With the effect as stated, and with every framework's effect zero.
+    average : Panel or None
+        With effects that differ about a mean of nothing; where the scenario asks for it.
+    """
+
+    allocation: Allocation
+    stated: Panel
+    null: Panel
+    average: Panel | None = None
+
+
+def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool = False) -> Twins:
+    """Allocate, deliver and observe one study.
+
+    Parameters
+    ----------
+    average : bool
+        Whether the average null twin is wanted too.
+    """
     design = study.design
     allocation = design.allocate(world, world.streams)
     world = world.of_group(design.group)
     occasions, follow_up = design.occasions(scenario.world.time)
-    estimators = [answer.estimator for answer in study.answers.values()]
-    spread = any(estimator.needs == "cells" for estimator in estimators)
-    resolution = scenario.drawn_resolution_of(study)
-    seen = reached(design.measurement, allocation, follow_up)
-    delivery = deliver(
-        Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread, seen)
+    fieldwork = Fieldwork(
+        world,
+        allocation,
+        design.outcome,
+        occasions,
+        design.sample,
+        scenario.drawn_resolution_of(study),
+        spread=any(answer.estimator.needs == "cells" for answer in study.answers.values()),
+        reached=reached(design.measurement, allocation, follow_up),
     )
-    covariates = sorted({name for estimator in estimators for name in estimator.covariates})
-    twins = (delivery.stated, delivery.null)
+    delivery = deliver(fieldwork)
+    twins = [delivery.stated, delivery.null]
+    if average:
+        twins.append(deliver(replace(fieldwork, centred=True)).stated)
+    panels = [_panel(scenario, study, fieldwork, delivery, cells, follow_up) for cells in twins]
+    return Twins(allocation, *panels)
+
+
+def _panel(
+    scenario: Scenario,
+    study: Study,
+    fieldwork: Fieldwork,
+    delivery: Delivery,
+    cells: Cells,
+    follow_up: Bools,
+) -> Panel:
+    """Measure and observe one outcome of a delivery."""
+    world, allocation, design = fieldwork.world, fieldwork.allocation, study.design
     if design.measurement is not None:
-        twins = tuple(  # type: ignore[assignment]
-            measured(design.measurement, world, allocation, delivery, (design.outcome, cells))
-            for cells in twins
-        )
+        cells = measured(design.measurement, world, allocation, delivery, (design.outcome, cells))
     roster = delivery.roster
-    if resolution == "unit" and scenario.resolution_of(study) == "cell":
-        twins = tuple(cells.pool(roster, "worker") for cells in twins)  # type: ignore[assignment]
-        roster = roster.above("worker")
-    stated, null = (
-        observe(
-            world, allocation, (roster, delivery.occasions), outcome, follow_up, covariates, scenario.alpha
-        )
-        for outcome in twins
-    )
-    return allocation, stated, null
+    if fieldwork.resolution == "unit" and scenario.resolution_of(study) == "cell":
+        cells, roster = cells.pool(roster, "worker"), roster.above("worker")
+    estimators = [answer.estimator for answer in study.answers.values()]
+    covariates = sorted({name for estimator in estimators for name in estimator.covariates})
+    rows = roster, delivery.occasions
+    return observe(world, allocation, rows, cells, follow_up, covariates, scenario.alpha)
 
 
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:
     """Run one study on a block of worlds: a tally for each answer."""
-    allocation, stated, null = carry_out(scenario, study, world)
-    estimates: dict[Estimator, tuple[Estimates, Estimates]] = {}
+    twins = carry_out(scenario, study, world, average=scenario.average_twin)
+    estimates: dict[Estimator, tuple[Estimates, Estimates, Estimates | None]] = {}
     tallies = {}
     of_group = world.of_group(study.design.group)
     for name, (estimator, estimand) in study.answers.items():
         if estimator not in estimates:
-            twins = (analyse(estimator, panel, world.streams, kept) for panel in (stated, null))
-            estimates[estimator] = next(twins), next(twins)
-        truth = true_value(estimand, of_group, allocation, study.design.outcome, scenario.window)
-        tallies[name] = Tally.of(*estimates[estimator], _first(truth, kept), scenario.alpha)
+            stated, null = (
+                analyse(estimator, panel, world.streams, kept) for panel in (twins.stated, twins.null)
+            )
+            average = None
+            if twins.average is not None:
+                average = analyse(estimator, twins.average, world.streams, kept)
+            estimates[estimator] = stated, null, average
+        truth = true_value(estimand, of_group, twins.allocation, study.design.outcome, scenario.window)
+        stated, null, average = estimates[estimator]
+        tallies[name] = Tally.of(stated, null, _first(truth, kept), scenario.alpha, average)
     return tallies
 
 

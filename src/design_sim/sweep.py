@@ -24,7 +24,18 @@ from design_sim.scenario import Answer, Scenario, Study, scenario_faults
 from design_sim.world.outcomes import OUTCOMES, Outcome
 from design_sim.world.settings import WorldSettings
 
-TOP_LEVEL = ("seed", "replicates", "alpha", "window", "resolution", "world", "outcomes", "designs", "sweep")
+TOP_LEVEL = (
+    "seed",
+    "replicates",
+    "alpha",
+    "window",
+    "resolution",
+    "average_twin",
+    "world",
+    "outcomes",
+    "designs",
+    "sweep",
+)
 ESTIMAND_KEYS = {
     "estimand": "rung",
     "average": "average",
@@ -280,7 +291,8 @@ def _scenario(data: Mapping[str, Any], faults: list[str]) -> Scenario | None:
     faults += scenario_faults(world, outcomes, studies, *run)
     if faults:
         return None
-    return Scenario(world, outcomes, studies, *run)  # type: ignore[arg-type]
+    average = data.get("average_twin", False)
+    return Scenario(world, outcomes, studies, *run, average)  # type: ignore[arg-type]
 
 
 def _run_settings(
@@ -299,6 +311,9 @@ def _run_settings(
     resolution = data.get("resolution", "auto")
     if resolution not in ("auto", "cell", "unit"):
         faults.append(f"resolution: found {found(resolution)}; allowed: 'auto', 'cell', 'unit'")
+    average = data.get("average_twin", False)
+    if type(average) is not bool:
+        faults.append(f"average_twin: found {found(average)}; allowed: true or false")
     if len(faults) > before:
         return None
     return seed, alpha, (window[0], window[1]), resolution

@@ -42,7 +42,7 @@ STATED = (
 reject, otherwise 1; 1 for an estimate below, or above, 0; and the distance of the estimate from 0."""
 
 NULL = ("estimate", "rejected")
-"""What is averaged over the replicates of the null twin."""
+"""What is averaged over the replicates of a null twin."""
 
 ROUNDING = 1e-12
 """A p-value above alpha by no more than this share of it is alpha: 1/20 is not above .05."""
@@ -168,6 +168,8 @@ class Tally:
     p_floor : float
         The smallest p-value that the method could have given in any of the analysed replicates;
         nan where there is none.
+    average : Moments
+        As `null`, over the average null twin; empty where it was not run.
     """
 
     alpha: float
@@ -176,9 +178,17 @@ class Tally:
     null: Moments
     p_counts: Ints
     p_floor: float
+    average: Moments
 
     @classmethod
-    def of(cls, stated: Estimates, null: Estimates, truth: Floats, alpha: float) -> Self:
+    def of(
+        cls,
+        stated: Estimates,
+        null: Estimates,
+        truth: Floats,
+        alpha: float,
+        average: Estimates | None = None,
+    ) -> Self:
         """Count a block of replicates.
 
         Parameters
@@ -191,6 +201,8 @@ class Tally:
             one (nan) makes bias, coverage and whatever else is judged against it nan.
         alpha : float
             Two-sided level of the test.
+        average : Estimates, optional
+            Of the average null twin.
 
         Returns
         -------
@@ -206,9 +218,10 @@ class Tally:
                 alpha=alpha,
                 asked=asked,
                 stated=Moments.of(STATED, _keep(_stated_rows(stated, truth, alpha, asked), analysed)),
-                null=Moments.of(NULL, _keep(_null_rows(null, alpha, asked), null_analysed)),
+                null=_null_moments(null, alpha, asked),
                 p_counts=_count_p_values(stated.p_value, null.p_value, analysed, null_analysed),
                 p_floor=_smallest(stated.p_floor, analysed),
+                average=_null_moments(average, alpha, asked),
             )
 
     def __add__(self, other: Self) -> Self:
@@ -228,6 +241,7 @@ class Tally:
             null=self.null + other.null,
             p_counts=self.p_counts + other.p_counts,
             p_floor=float(np.fmin(self.p_floor, other.p_floor)),
+            average=self.average + other.average,
         )
 
     @property
@@ -269,6 +283,13 @@ def _stated_rows(estimates: Estimates, truth: Floats, alpha: float, asked: int) 
     np.multiply(rejected, estimate > 0, out=above)
     np.multiply(rejected, np.abs(estimate), out=distance)
     return rows
+
+
+def _null_moments(null: Estimates | None, alpha: float, asked: int) -> Moments:
+    """The moments of a null twin over its analysed replicates; of nothing where it was not run."""
+    if null is None:
+        return Moments.of(NULL, np.empty((len(NULL), 0)))
+    return Moments.of(NULL, _keep(_null_rows(null, alpha, asked), _analysed(null, asked)))
 
 
 def _null_rows(estimates: Estimates, alpha: float, asked: int) -> Floats:

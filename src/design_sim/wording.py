@@ -15,7 +15,16 @@ from design_sim.scenario import Study
 from design_sim.sweep import Case, Value
 from design_sim.world.outcomes import Outcome
 
-RATES = ("coverage", "power", "power_all", "size", "size_adjusted_power", "type_s", "failure_rate")
+RATES = (
+    "coverage",
+    "power",
+    "power_all",
+    "size",
+    "size_average",
+    "size_adjusted_power",
+    "type_s",
+    "failure_rate",
+)
 EFFECTS = ("truth", "estimate", "bias", "null_bias", "empirical_se", "model_se", "rmse")
 SIGNED = ("truth", "estimate", "bias", "null_bias", "relative_bias", "model_se_error")
 KINDS = {
@@ -159,6 +168,7 @@ def interval(judged: Judged, name: str) -> tuple[float, float]:
         "power_all": tally.asked,
         "failure_rate": tally.asked,
         "size": tally.null.count,
+        "size_average": tally.average.count,
     }
     if name in counts:
         if isnan(measured.value):

@@ -7,6 +7,7 @@ mean over all its workers; the sampled workers for a surveyed one, or authoritie
 differ; single families at resolution `unit`. Each kind of outcome knows how it is delivered.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from design_sim.arrays import Batch, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.stated import Stated
+from design_sim.world.average_twin import centred_dose
 from design_sim.world.draw import World
 from design_sim.world.practice import delivered_dose, worker_dose
 
@@ -84,6 +86,8 @@ class Fieldwork:
         Whether an answer reads the sum of squares within cells, which is drawn only then.
     reached : float array or None, (replicate or 1, slot, occasion)
         Chance of a sampled family to be seen; None where everybody is.
+    centred : bool
+        Whether the framework's effect is that of the average null twin.
     """
 
     world: World
@@ -94,6 +98,7 @@ class Fieldwork:
     resolution: Resolution = "cell"
     spread: bool = False
     reached: Floats | None = None
+    centred: bool = False
 
     @property
     def unit(self) -> Ints:
@@ -116,11 +121,16 @@ class Fieldwork:
     @property
     def dose(self) -> Floats:
         """Dose in each authority, the mean over its workers: (replicate, slot, occasion)."""
-        return delivered_dose(self.world, self.unit, self.allocation.start, self.occasions)
+        return self._dose(lambda start: delivered_dose(self.world, self.unit, start, self.occasions))
 
     def dose_of(self, workers: Ints) -> Floats:
         """Dose of the families of sampled workers: (replicate, slot x worker, occasion)."""
-        return worker_dose(self.world, self.unit, self.allocation.start, self.occasions, workers)
+        return self._dose(lambda start: worker_dose(self.world, self.unit, start, self.occasions, workers))
+
+    def _dose(self, by_start: Callable[[Ints], Floats]) -> Floats:
+        if not self.centred:
+            return by_start(self.allocation.start)
+        return centred_dose(self.world, self.allocation, self.outcome, self.occasions, by_start)
 
 
 def deliver(fieldwork: Fieldwork) -> Delivery:
