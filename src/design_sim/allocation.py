@@ -3,51 +3,179 @@
 Everything that a design decides goes through it, and the law by which it could have been otherwise.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
-from typing import Annotated
+from functools import lru_cache
+from itertools import combinations, product
+from math import comb, prod
+from typing import Annotated, Protocol
 
 import numpy as np
 from numpy.random import Generator
 
-from design_sim.arrays import Batch, Ints
+from design_sim.arrays import Batch, Bools, Floats, Ints
 
 NEVER = 2**31
 """The `start` of a slot that is never treated, later than any occasion."""
 
 
 @dataclass(frozen=True, slots=True)
-class CompleteRandomisation:
-    """The law under which every choice of the same number of treated slots was as likely.
+class Arrangements(Batch):
+    """How the starts of a study's units could have been dealt out.
 
     Parameters
     ----------
-    n_slots, n_treated : int
-        Slots of the study, and how many of them are treated.
-    randomised : bool
-        Whether chance did decide. False for a design without random allocation: inference by this law
-        is then "as if randomised".
+    start : int array, (arrangement, unit)
+        First treated occasion of every unit.
+    identity : int
+        1 where the arrangement as it was is to be counted beside these, 0 where it is one of them.
+    floor : float array, (replicate,)
+        The smallest share of them that can be as large as the largest in any statistic that changes no more
+        than its sign when arms are exchanged.
+    allowed : bool array or None, (replicate, arrangement)
+        Which of them a replicate's law could have made; None for all.
     """
 
-    n_slots: int
-    n_treated: int
+    start: Annotated[Ints, "arrangement unit"]
+    identity: int
+    floor: Annotated[Floats, "replicate"]
+    allowed: Annotated[Bools, "replicate arrangement"] | None = None
+
+
+class Law(Protocol):
+    """By what chance the starts of a study's units were dealt out."""
+
+    @property
+    def randomised(self) -> bool:
+        """Whether chance did decide; if not, inference by the law is "as if randomised"."""
+        ...
+
+    def arrangements(self, most: int, rng: Generator) -> Arrangements:
+        """All equally likely arrangements where there are at most `most` + 1, or so many drawn by chance."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Randomisation:
+    """The law under which every exchange of starts between units of a stratum was as likely.
+
+    Parameters
+    ----------
+    start : tuple of int, (unit,)
+        First treated occasion of every unit, as it was.
+    stratum : tuple of int, (unit,)
+        Stratum within which chance dealt the starts out; pairs are strata of two.
+    randomised : bool
+        Whether chance did decide.
+    """
+
+    start: tuple[int, ...]
+    stratum: tuple[int, ...]
     randomised: bool = True
 
     @property
     def n_arrangements(self) -> int:
-        """Number of equally likely choices of the treated slots."""
-        return comb(self.n_slots, self.n_treated)
+        """Number of different arrangements, all equally likely."""
+        return prod(_multinomial([self.start[i] for i in members]) for members in self._strata())
 
-    def arrangements(self) -> Ints:
-        """Every choice of the treated slots, (arrangement, treated slot); the first one as it was."""
-        chosen = combinations(range(self.n_slots), self.n_treated)
-        return np.array(list(chosen), dtype=np.int64)
+    @property
+    def mirrored(self) -> bool:
+        """Whether exchanging the arms of an arrangement of two arms gives another one."""
+        two = len(set(self.start)) == 2
+        return two and all(
+            2 * sum(self.start[i] == self.start[members[0]] for i in members) == len(members)
+            for members in self._strata()
+        )
+
+    def arrangements(self, most: int, rng: Generator) -> Arrangements:
+        """All of them, or `most` drawn by chance where there are more; the same for every replicate.
+
+        Of two mirror images, which any difference between two arms tells apart by its sign only, one is
+        given where all are.
+        """
+        if self.n_arrangements <= most + 1:
+            floor = (2 if self.mirrored else 1) / self.n_arrangements
+            return Arrangements(_every(self), 0, np.full(1, floor))
+        return Arrangements(self.draw(rng, most), 1, np.full(1, 1 / (most + 1)))
 
     def draw(self, rng: Generator, n: int) -> Ints:
-        """Choose the treated slots again, n times: (arrangement, treated slot)."""
-        order = rng.random((n, self.n_slots)).argpartition(self.n_treated - 1, axis=1)
-        return np.sort(order[:, : self.n_treated], axis=1).astype(np.int64)
+        """Deal the starts out again, n times: (arrangement, unit)."""
+        drawn = np.empty((n, len(self.start)), dtype=np.int64)
+        for members in self._strata():
+            order = rng.random((n, len(members))).argsort(axis=1)
+            drawn[:, members] = np.array([self.start[i] for i in members])[order]
+        return drawn
+
+    def _strata(self) -> list[list[int]]:
+        """The units of each stratum."""
+        return [
+            [i for i, stratum in enumerate(self.stratum) if stratum == one]
+            for one in sorted(set(self.stratum))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class ConstrainedRandomisation:
+    """The law of a choice by chance among the best balanced of some candidate arrangements.
+
+    Parameters
+    ----------
+    candidates : int array, (arrangement, unit)
+        First treated occasion of every unit in every candidate.
+    allowed : bool array, (replicate, arrangement)
+        Which of them were balanced enough in a replicate.
+    mirrored : bool
+        Whether with every candidate its mirror image is one too.
+    """
+
+    candidates: Ints
+    allowed: Bools
+    mirrored: bool
+    randomised: bool = True
+
+    def arrangements(self, most: int, rng: Generator) -> Arrangements:
+        """All candidates, whatever `most` is, and which of them each replicate's law could have made."""
+        least = (2 if self.mirrored else 1) / self.allowed.sum(axis=1)
+        return Arrangements(self.candidates, 0, least, self.allowed)
+
+
+@lru_cache(maxsize=4)
+def _every(law: Randomisation) -> Ints:
+    """Every arrangement of a law, (arrangement, unit); of mirror images one."""
+    strata = law._strata()
+    choices = [list(_orders([law.start[i] for i in members])) for members in strata]
+    if law.mirrored:
+        # The first stratum's later half treats what its first half does not.
+        choices[0] = choices[0][: len(choices[0]) // 2]
+    every = np.empty((prod(map(len, choices)), len(law.start)), dtype=np.int64)
+    for row, chosen in enumerate(product(*choices)):
+        for members, starts in zip(strata, chosen, strict=True):
+            every[row, members] = starts
+    every.setflags(write=False)
+    return every
+
+
+def _orders(starts: Sequence[int]) -> Iterator[list[int]]:
+    """Every different order of some starts, those that give the earliest to the first units first."""
+    kinds = sorted(set(starts))
+    if len(kinds) == 1:
+        yield list(starts)
+        return
+    n_first = sum(start == kinds[0] for start in starts)
+    rest = [start for start in starts if start != kinds[0]]
+    for places in combinations(range(len(starts)), n_first):
+        others = [place for place in range(len(starts)) if place not in places]
+        for order in _orders(rest):
+            dealt = [kinds[0]] * len(starts)
+            for place, start in zip(others, order, strict=True):
+                dealt[place] = start
+            yield dealt
+
+
+def _multinomial(labels: Sequence[int]) -> int:
+    """Number of different orders of some labels."""
+    counts = [sum(label == kind for label in labels) for kind in set(labels)]
+    return prod(comb(sum(counts[: i + 1]), count) for i, count in enumerate(counts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +188,10 @@ class Allocation(Batch):
         The authority of the world that stands in the slot.
     start, stop : int arrays, (replicate, slot)
         First treated occasion, and the first one no longer treated, as assigned; `NEVER` where there
-        is none. Replicate axis 1: arms are tied to slots.
+        is none. Replicate axis 1 where starts are tied to slots.
     stratum : int array, (replicate, slot)
         Stratum within which chance allocated.
-    law : CompleteRandomisation
+    law : Law
         The law of the allocation: what permutation inference draws from.
     """
 
@@ -71,7 +199,7 @@ class Allocation(Batch):
     start: Annotated[Ints, "replicate slot"]
     stop: Annotated[Ints, "replicate slot"]
     stratum: Annotated[Ints, "replicate slot"]
-    law: CompleteRandomisation
+    law: Law
 
     @property
     def n_slots(self) -> int:
@@ -101,5 +229,11 @@ def two_arms(unit: Ints, n_treated: int, start: int, *, randomised: bool) -> All
         start=starts,
         stop=np.full((1, n_slots), NEVER, dtype=np.int64),
         stratum=np.zeros((1, n_slots), dtype=np.int64),
-        law=CompleteRandomisation(n_slots, n_treated, randomised),
+        law=Randomisation(tuple(starts[0].tolist()), (0,) * n_slots, randomised),
     )
+
+
+def complete_randomisation(n_units: int, n_treated: int, start: int = 0) -> Randomisation:
+    """The law under which every choice of so many treated units was as likely."""
+    starts = (start,) * n_treated + (NEVER,) * (n_units - n_treated)
+    return Randomisation(starts, (0,) * n_units)

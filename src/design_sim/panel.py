@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from design_sim.allocation import CompleteRandomisation
+from design_sim.allocation import Law
 from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
@@ -29,7 +29,7 @@ class Panel(Batch):
         The world's occasions at which the outcome was observed, rising, one year apart.
     follow_up : bool array, (occasion,)
         Which of them lie after the start: those that arms are compared on.
-    law : CompleteRandomisation
+    law : Law
         How the allocation could have been otherwise.
     alpha : float
         Two-sided level at which the study tests; its intervals have coverage 1 - alpha.
@@ -42,7 +42,7 @@ class Panel(Batch):
     start: Annotated[Ints, "replicate authority"]
     occasions: Annotated[Ints, "occasion"]
     follow_up: Annotated[Bools, "occasion"]
-    law: CompleteRandomisation
+    law: Law
     alpha: float = 0.05
     covariates: Mapping[str, Floats] = field(default_factory=dict)
 

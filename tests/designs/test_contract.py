@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from design_sim.allocation import NEVER, Allocation
+from design_sim.allocation import NEVER, Allocation, Randomisation
 from design_sim.designs import DESIGNS, Design
 from design_sim.streams import Streams
 from design_sim.world.draw import World, draw_world
@@ -57,7 +57,8 @@ def test_treated_slots_come_first_and_both_arms_are_there(design: Design) -> Non
     assert (np.diff(start[0]) >= 0).all()
     assert start[0, 0] == WORLD.time.start
     assert start[0, -1] == NEVER
-    assert allocation.law.n_treated == (start[0] < NEVER).sum()
+    assert isinstance(allocation.law, Randomisation)
+    assert allocation.law.start == tuple(start[0])
 
 
 def test_allocation_is_the_same_whenever_it_is_asked_for(design: Design) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Status
@@ -34,7 +34,7 @@ def panel_of(n: Floats, mean: Floats, treated: Bools, roster: Roster, follow_up:
         start=np.where(treated, int(np.argmax(follow_up)), NEVER)[np.newaxis],
         occasions=np.arange(follow_up.size),
         follow_up=follow_up,
-        law=CompleteRandomisation(treated.size, int(treated.sum())),
+        law=complete_randomisation(treated.size, int(treated.sum())),
     )
 
 

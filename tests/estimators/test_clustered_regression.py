@@ -10,7 +10,7 @@ import pytest
 from numpy.random import Generator
 from pydantic import ValidationError
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Status
@@ -44,7 +44,7 @@ def make_panel(cells: Cells, treated: Bools, roster: Roster, **covariates: Float
         start=np.where(treated, 0, NEVER),
         occasions=np.arange(1),
         follow_up=np.ones(1, dtype=bool),
-        law=CompleteRandomisation(treated.shape[1], int(treated[0].sum())),
+        law=complete_randomisation(treated.shape[1], int(treated[0].sum())),
         covariates=covariates,
     )
 
@@ -297,7 +297,7 @@ def test_occasions_of_the_follow_up_are_pooled_and_others_ignored(rng: Generator
         start=np.where(treated, 1, NEVER),
         occasions=np.arange(3),
         follow_up=np.array([False, True, True]),
-        law=CompleteRandomisation(6, 3),
+        law=complete_randomisation(6, 3),
     )
     after = Cells(n[:, :, 1:], mean[:, :, 1:]).over(np.ones(2, dtype=bool))
     expected = ClusteredRegression().estimate(make_panel(after, treated, Roster.of_authorities(6)), rng)
@@ -386,7 +386,7 @@ def test_arms_that_change_during_the_follow_up_are_refused(rng: Generator) -> No
         start=np.array([[0, 1, NEVER]]),
         occasions=np.arange(2),
         follow_up=np.ones(2, dtype=bool),
-        law=CompleteRandomisation(3, 2),
+        law=complete_randomisation(3, 2),
     )
     with pytest.raises(ValueError, match="arms"):
         ClusteredRegression().estimate(panel, rng)

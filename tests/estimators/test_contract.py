@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.cells import Cells
 from design_sim.estimators import ESTIMATORS, Estimates, Estimator, Status
 from design_sim.panel import Panel
@@ -55,7 +55,7 @@ def panel_of(treated: int = 3, replicates: int = REPLICATES, seed: int = 1) -> P
         start=start,
         occasions=np.array([0, 1]),
         follow_up=np.array([False, True]),
-        law=CompleteRandomisation(AUTHORITIES, treated),
+        law=complete_randomisation(AUTHORITIES, treated),
         covariates={"deprivation": rng.normal(size=(replicates, AUTHORITIES))[:, authority]},
     )
 

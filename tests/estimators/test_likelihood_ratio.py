@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.estimators.likelihood_ratio import LikelihoodRatio
@@ -24,7 +24,7 @@ def panel_of(values: list[list[Floats]]) -> Panel:
         start=np.array([[0] * (size // 2) + [NEVER] * (size - size // 2)]),
         occasions=np.array([0]),
         follow_up=np.array([True]),
-        law=CompleteRandomisation(size, size // 2),
+        law=complete_randomisation(size, size // 2),
     )
 
 
@@ -79,7 +79,7 @@ def test_with_six_authorities_it_rejects_a_true_null_in_about_one_study_of_nine(
         start=start,
         occasions=np.array([0]),
         follow_up=np.array([True]),
-        law=CompleteRandomisation(6, 3),
+        law=complete_randomisation(6, 3),
     )
     rejected = (LikelihoodRatio().estimate(panel, rng).p_value < 0.05).mean()
     assert rejected == pytest.approx(0.112, abs=0.02)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.arrays import Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Status
@@ -47,7 +47,7 @@ def panel_of(
         start=start,
         occasions=np.array([0]),
         follow_up=np.array([True]),
-        law=CompleteRandomisation(treated.size, int(treated.sum())),
+        law=complete_randomisation(treated.size, int(treated.sum())),
         alpha=alpha,
         covariates=covariates or {},
     )
@@ -121,7 +121,7 @@ def test_families_of_several_occasions_count_as_different_ones() -> None:
         start=start,
         occasions=np.array([0, 1, 2]),
         follow_up=np.array([False, True, True]),
-        law=CompleteRandomisation(6, 3),
+        law=complete_randomisation(6, 3),
     )
     flat = panel_of(
         np.ones((1, 48)),

@@ -1,13 +1,14 @@
 """Permutation p-values equal those of a plain enumeration, and cannot be smaller than they say."""
 
 import json
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, ConstrainedRandomisation, Randomisation, complete_randomisation
 from design_sim.arrays import Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Status
@@ -32,7 +33,7 @@ def panel_of(means: Floats, treated_slots: list[int]) -> Panel:
         start=start,
         occasions=np.arange(n_occasions),
         follow_up=np.arange(n_occasions) == n_occasions - 1,
-        law=CompleteRandomisation(n_authorities, len(treated_slots)),
+        law=complete_randomisation(n_authorities, len(treated_slots)),
     )
 
 
@@ -158,3 +159,39 @@ def test_a_replicate_with_an_unseen_authority_has_no_answer() -> None:
     assert np.isnan(answer.std_error).all()
     assert (estimate(panel_of(np.full((2, 4), np.nan), [0, 1])).status == Status.TOO_FEW_CLUSTERS).all()
     assert (estimate(panel_of(means, [])).status == Status.TOO_FEW_CLUSTERS).all()
+
+
+def test_strata_are_permuted_within_themselves() -> None:
+    """A pair-matched study by brute force over the flips of its pairs."""
+    means = np.random.default_rng(9).normal(size=(20, 8))
+    starts = np.tile([0, NEVER], 4)
+    law = Randomisation(tuple(starts.tolist()), tuple(np.repeat(range(4), 2).tolist()))
+    panel = replace(panel_of(means, [0, 2, 4, 6]), law=law)
+    answer = estimate(panel)
+    differences = means[:, ::2] - means[:, 1::2]
+    flips = np.array(list(product([1, -1], repeat=4)))
+    every = np.abs(differences @ flips.T)
+    expected = (every >= np.abs(differences.sum(axis=1, keepdims=True)) - 1e-12).mean(axis=1)
+    np.testing.assert_allclose(answer.p_value, expected, rtol=1e-12)
+    assert answer.p_floor[0] == 2 / 16
+
+
+def test_a_constrained_law_is_permuted_within_what_each_replicate_allowed() -> None:
+    """The p-value is the share of a replicate's own balanced arrangements with as large a difference."""
+    rng = np.random.default_rng(10)
+    means = rng.normal(size=(30, 6))
+    candidates = np.array(
+        [[0 if i in chosen else NEVER for i in range(6)] for chosen in combinations(range(6), 3)]
+    )
+    allowed = rng.random((30, 20)) < 0.6
+    chosen = np.array([rng.choice(np.flatnonzero(row)) for row in allowed])
+    law = ConstrainedRandomisation(candidates, allowed, mirrored=False)
+    panel = replace(panel_of(means, [0, 1, 2]), law=law, start=candidates[chosen])
+    answer = estimate(panel)
+    for r in range(30):
+        every = [abs(means[r, row == 0].mean() - means[r, row != 0].mean()) for row in candidates[allowed[r]]]
+        observed = abs(
+            means[r, candidates[chosen[r]] == 0].mean() - means[r, candidates[chosen[r]] != 0].mean()
+        )
+        expected = np.mean([value >= observed - 1e-12 for value in every])
+        assert answer.p_value[r] == pytest.approx(expected)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.arrays import Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Status
@@ -30,7 +30,7 @@ def panel_of(y: Floats, sizes: list[int], n_treated: int, n: Floats | None = Non
         start=np.where(np.arange(len(sizes)) < n_treated, 0, NEVER)[np.newaxis],
         occasions=np.arange(y.shape[2]),
         follow_up=np.full(y.shape[2], True),
-        law=CompleteRandomisation(len(sizes), n_treated),
+        law=complete_randomisation(len(sizes), n_treated),
     )
 
 

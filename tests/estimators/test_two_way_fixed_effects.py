@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.cells import Cells
 from design_sim.estimators.base import Status
 from design_sim.estimators.two_way_fixed_effects import TwoWayFixedEffects
@@ -49,7 +49,7 @@ def make_panel(cells: Cells, start: list[int] | NDArray[np.int64], roster: Roste
         start=starts,
         occasions=np.arange(n_occasions),
         follow_up=np.arange(n_occasions) >= starts.min(),
-        law=CompleteRandomisation(starts.shape[1], int((starts[0] < NEVER).sum())),
+        law=complete_randomisation(starts.shape[1], int((starts[0] < NEVER).sum())),
     )
 
 

@@ -14,14 +14,13 @@ Statistical Applications in Genetics and Molecular Biology 9(1), article 39, for
 itself among the draws.
 """
 
-from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
 from pydantic import Field
 
-from design_sim.allocation import CompleteRandomisation
+from design_sim.allocation import NEVER
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.estimators.base import Estimates, Needs, Status
 from design_sim.estimators.cluster_means import authority_means
@@ -65,13 +64,13 @@ class Permutation(Stated):
             was not observed.
         """
         means = authority_means(panel, change=self.change)
-        law = panel.law
-        if law.n_arrangements <= self.draws + 1:
-            contrasts, identity, floor = _all_contrasts(law), 0, _enumerated_floor(law)
-        else:
-            contrasts, identity, floor = _contrasts(law, law.draw(rng, self.draws)), 1, 1 / (self.draws + 1)
+        arrangements = panel.law.arrangements(self.draws, rng)
         difference, p_value, status = compare_with_arrangements(
-            means, panel.treated_authority, contrasts, identity
+            means,
+            panel.treated_authority,
+            contrasts_of(arrangements.start < NEVER),
+            arrangements.identity,
+            arrangements.allowed,
         )
         nothing = np.full(difference.shape, np.nan)
         return Estimates(
@@ -81,13 +80,13 @@ class Permutation(Stated):
             p_value=p_value,
             ci_low=nothing,
             ci_high=nothing,
-            p_floor=np.full(1, floor),
+            p_floor=arrangements.floor,
             status=status,
         )
 
 
 def compare_with_arrangements(
-    means: Floats, treated: Bools, contrasts: Floats, identity: int
+    means: Floats, treated: Bools, contrasts: Floats, identity: int, allowed: Bools | None = None
 ) -> tuple[Floats, Floats, Ints]:
     """Difference between arms, and the share of arrangements that give one as large.
 
@@ -101,6 +100,8 @@ def compare_with_arrangements(
         Weights of the means in the difference between arms of each arrangement.
     identity : int
         1 where the observed arrangement is to be counted beside those given, 0 where it is one of them.
+    allowed : bool array, (replicate, arrangement), optional
+        Which arrangements a replicate's law could have made; all of them if not given.
 
     Returns
     -------
@@ -122,8 +123,9 @@ def compare_with_arrangements(
         weights = arms[0] / sizes[0][:, np.newaxis] - arms[1] / sizes[1][:, np.newaxis]
     difference = (centred * weights).sum(axis=1)
     threshold = np.abs(difference) - _SLACK * np.abs(centred).max(axis=1)
-    as_large = count_as_large(centred, contrasts, threshold)
-    p_value = (as_large + identity) / (contrasts.shape[0] + identity)
+    as_large = count_as_large(centred, contrasts, threshold, allowed)
+    possible = contrasts.shape[0] if allowed is None else allowed.sum(axis=1)
+    p_value = (as_large + identity) / (possible + identity)
     return (
         np.where(answered, difference, np.nan),
         np.where(answered, p_value, np.nan),
@@ -131,37 +133,26 @@ def compare_with_arrangements(
     )
 
 
-def count_as_large(means: Floats, contrasts: Floats, threshold: Floats) -> Ints:
-    """How many arrangements give a difference of at least the threshold in size, (replicate,)."""
+def count_as_large(means: Floats, contrasts: Floats, threshold: Floats, allowed: Bools | None = None) -> Ints:
+    """How many allowed arrangements give a difference of at least the threshold in size, (replicate,)."""
     counts = np.zeros(means.shape[0], dtype=np.int64)
     step = max(1, _CHUNK // means.shape[0])
     for first in range(0, contrasts.shape[0], step):
         differences = contrasts[first : first + step] @ means.T
         np.abs(differences, out=differences)
-        counts += np.count_nonzero(differences >= threshold, axis=0)
+        as_large = differences >= threshold
+        if allowed is not None:
+            as_large &= allowed[:, first : first + step].T
+        counts += np.count_nonzero(as_large, axis=0)
     return counts
 
 
-def _contrasts(law: CompleteRandomisation, chosen: Ints) -> Floats:
-    """Weights of the difference between arms, (arrangement, authority), from the treated slots."""
-    n_comparison = law.n_slots - law.n_treated
-    contrasts = np.full((chosen.shape[0], law.n_slots), -1 / max(n_comparison, 1))
-    np.put_along_axis(contrasts, chosen, 1 / max(law.n_treated, 1), axis=1)
+def contrasts_of(treated: Bools) -> Floats:
+    """Weights of the means in the difference between the arms of each arrangement.
+
+    (arrangement, authority).
+    """
+    n_treated = treated.sum(axis=1, keepdims=True)
+    n_comparison = treated.shape[1] - n_treated
+    contrasts: Floats = np.where(treated, 1 / np.maximum(n_treated, 1), -1 / np.maximum(n_comparison, 1))
     return contrasts
-
-
-@lru_cache(maxsize=4)
-def _all_contrasts(law: CompleteRandomisation) -> Floats:
-    """Contrasts of every arrangement; of equal arms one of each two mirror images, which tie."""
-    arrangements = law.arrangements()
-    if 2 * law.n_treated == law.n_slots:
-        # In lexicographic order the first half treats slot 0, and its mirror images do not.
-        arrangements = arrangements[: len(arrangements) // 2]
-    contrasts = _contrasts(law, arrangements)
-    contrasts.setflags(write=False)
-    return contrasts
-
-
-def _enumerated_floor(law: CompleteRandomisation) -> float:
-    """The smallest share that can be as large as the largest."""
-    return (2 if 2 * law.n_treated == law.n_slots else 1) / law.n_arrangements
