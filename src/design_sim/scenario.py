@@ -205,6 +205,12 @@ def _design_faults(
     if outcome is not None and design.measurement is not None:
         found_faults = measurement_faults(design.measurement, outcome, world)
         yield from (f"{path}.measurement.{fault}" for fault in found_faults)
+    balance = getattr(design, "balance", None)
+    if balance and "baseline" in balance.on:
+        if outcome is not None and outcome.source != "record":
+            yield f"{path}.balance.on: 'baseline' needs a recorded outcome; {design.outcome!r} is surveyed"
+        elif world.time.years_before == 0:
+            yield f"{path}.balance.on: 'baseline' needs world.time.years_before of at least 1"
     if design.group != "all" and world.subgroup is None:
         yield f"{path}.group: {design.group!r} needs the table world.subgroup"
     yield from (f"{path}.{fault}" for fault in design.faults(world))

@@ -49,6 +49,7 @@ COMPONENTS = {
     "missing_years": 50,
     "slope": 51,
     "shock": 52,
+    "balance": 54,
     "subgroup": 90,
     "subgroup_record": 91,
 }

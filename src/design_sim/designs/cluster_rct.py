@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Ints
+from design_sim.designs.balance import Balance, balance_faults, balanced
 from design_sim.designs.base import Count, FollowUp, follow_up_faults, follow_up_occasions, too_many
 from design_sim.streams import Streams
 from design_sim.world.draw import World
@@ -28,6 +29,8 @@ class ClusterRCT(FollowUp):
     """Authorities enrolled, drawn by chance from all."""
     treated: Count | None = None
     """How many of them are randomised to the framework; half, rounded down, if not given."""
+    balance: Balance | None = None
+    """What chance is held in check by; without the table every choice of the arms is as likely."""
 
     @model_validator(mode="after")
     def _both_arms(self) -> Self:
@@ -39,8 +42,16 @@ class ClusterRCT(FollowUp):
         """Enrol by chance and randomise: a random order of all authorities, treated slots first."""
         order = np.tile(np.arange(world.n_authorities), (world.n_replicates, 1))
         streams.rng("allocation").permuted(order, axis=1, out=order)
-        treated = self.authorities // 2 if self.treated is None else self.treated
-        return two_arms(order[:, : self.authorities], treated, world.settings.time.start, randomised=True)
+        unit = order[:, : self.authorities]
+        if self.balance is None:
+            return two_arms(unit, self.n_treated, world.settings.time.start, randomised=True)
+        rng = streams.rng("balance")
+        return balanced(self.balance, world, self.outcome, unit, self.n_treated, rng)
+
+    @property
+    def n_treated(self) -> int:
+        """How many are treated."""
+        return self.authorities // 2 if self.treated is None else self.treated
 
     def occasions(self, time: Time) -> tuple[Ints, Bools]:
         """The baseline years and the follow-up year."""
@@ -52,4 +63,7 @@ class ClusterRCT(FollowUp):
 
     def faults(self, world: WorldSettings) -> list[str]:
         """More authorities or years than there are."""
-        return too_many("authorities", self.authorities, world) + follow_up_faults(self, world.time)
+        faults = too_many("authorities", self.authorities, world) + follow_up_faults(self, world.time)
+        return faults + (
+            balance_faults(self.balance, self.authorities, self.n_treated) if self.balance else []
+        )
