@@ -180,7 +180,7 @@ def _multinomial(labels: Sequence[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Allocation(Batch):
-    """The outcome of a design: who stands in the study's slots, the treated slots first.
+    """The outcome of a design: who stands in the study's slots, those that start first in the first ones.
 
     Parameters
     ----------
@@ -193,6 +193,8 @@ class Allocation(Batch):
         Stratum within which chance allocated.
     law : Law
         The law of the allocation: what permutation inference draws from.
+    observed : bool array or None, (replicate, slot, occasion)
+        Whether a slot is observed at an occasion of the study; None for all.
     """
 
     unit: Annotated[Ints, "replicate slot"]
@@ -200,6 +202,7 @@ class Allocation(Batch):
     stop: Annotated[Ints, "replicate slot"]
     stratum: Annotated[Ints, "replicate slot"]
     law: Law
+    observed: Annotated[Bools, "replicate slot occasion"] | None = None
 
     @property
     def n_slots(self) -> int:

@@ -243,10 +243,16 @@ def _answer_faults(
     for name in estimator.covariates:
         if name not in COVARIATES:
             yield f"{path}.covariates: {name!r} is not a covariate{nearest(name, COVARIATES)}"
-    if follow_up.all() and (estimator.needs_before or "baseline" in estimator.covariates):
+    before = study.design.staggered and "baseline" not in estimator.covariates
+    if follow_up.all() and not before and (estimator.needs_before or "baseline" in estimator.covariates):
         yield (
             f"{path}: needs the outcome before the start, and the design observes none "
             "(baseline_years or years_before)"
+        )
+    if study.design.staggered and not estimator.staggered:
+        yield (
+            f"{path}.estimator: {estimator.estimator!r} compares arms at one follow-up, and this design's "
+            "units start at different occasions"
         )
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
     if resolution == "cell" and estimator.needs == "families":

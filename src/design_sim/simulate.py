@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
+import numpy as np
 from joblib import Parallel, delayed
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
@@ -19,7 +20,7 @@ from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
-from design_sim.measurement import measured, observe, reached
+from design_sim.measurement import measured, observe, reached, without
 from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
 from design_sim.streams import Streams
@@ -158,6 +159,9 @@ def _panel(
     if design.measurement is not None:
         cells = measured(design.measurement, world, allocation, delivery, (design.outcome, cells))
     roster = delivery.roster
+    if allocation.observed is not None:
+        seen = roster.spread(allocation.observed.astype(np.float64), "authority")
+        cells = without(cells, seen == 0)
     if fieldwork.resolution == "unit" and scenario.resolution_of(study) == "cell":
         cells, roster = cells.pool(roster, "worker"), roster.above("worker")
     estimators = [answer.estimator for answer in study.answers.values()]

@@ -12,10 +12,13 @@ from design_sim.world.settings import WorldSettings
 
 SETTINGS: dict[str, dict[str, object]] = {
     "cluster_rct": {"authorities": 8, "baseline_years": 2},
+    "stepped_wedge": {"authorities": 7, "steps": 3, "before": 2},
     "contrast": {"pilots": 2, "comparisons": 3},
     "difference_in_differences": {"adopters": 4, "comparisons": 5},
 }
-WORLD = WorldSettings.model_validate({"authorities": 12, "adoption": {"authorities": 4}})
+WORLD = WorldSettings.model_validate(
+    {"authorities": 12, "adoption": {"authorities": 4}, "time": {"years_before": 2, "years_after": 3}}
+)
 OUTCOMES = {"rereferral": RecordedBinary(kind="binary", source="record", mean=0.2, effect=-0.03)}
 
 
@@ -49,14 +52,15 @@ def test_slots_hold_different_authorities_of_the_world(design: Design) -> None:
     assert all(len(set(row)) == len(row) for row in unit)
 
 
-def test_treated_slots_come_first_and_both_arms_are_there(design: Design) -> None:
-    """Arms are tied to slots, so that what follows is planned once."""
+def test_slots_that_start_first_come_first_and_there_is_something_to_compare(design: Design) -> None:
+    """Starts are tied to slots, so that what follows is planned once; some slots are never treated, or later."""
     allocation = allocated(design)
     start = allocation.start
     assert start.shape == (1, allocation.n_slots)
     assert (np.diff(start[0]) >= 0).all()
     assert start[0, 0] == WORLD.time.start
-    assert start[0, -1] == NEVER
+    assert (start[0, -1] < NEVER) == design.staggered
+    assert start[0, -1] > WORLD.time.start
     assert isinstance(allocation.law, Randomisation)
     assert allocation.law.start == tuple(start[0])
 
@@ -78,7 +82,7 @@ def test_follow_up_lies_after_the_start(design: Design) -> None:
     """Occasions rise, and follow-up are those from the start on."""
     occasions, follow_up = design.occasions(WORLD.time)
     assert (np.diff(occasions) == 1).all() or occasions[-1] == WORLD.time.start + 1
-    assert np.array_equal(follow_up, occasions >= WORLD.time.start)
+    assert np.array_equal(follow_up, (occasions >= WORLD.time.start) | design.staggered)
     assert follow_up.any()
 
 

@@ -1,6 +1,6 @@
 """What a design is: the data strategy, and nothing of the truth but what an evaluator could see."""
 
-from typing import Annotated, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -25,6 +25,11 @@ class Design(Protocol):
     sample: Sample | None
     measurement: Measurement | None
     group: Group
+
+    @property
+    def staggered(self) -> bool:
+        """Whether units may start at different occasions."""
+        ...
 
     def allocate(self, world: World, streams: Streams) -> Allocation:
         """Enrol authorities of every replicate and decide who is treated."""
@@ -60,6 +65,8 @@ class FollowUp(Stated):
     """Years of follow-up that are observed and compared together, of which `year` is the last."""
     baseline_years: Annotated[int, Field(ge=0, le=30)] = 0
     """Years before the start in which the outcome is observed too."""
+
+    staggered: ClassVar[bool] = False
 
 
 def follow_up_occasions(design: FollowUp, time: Time) -> tuple[Ints, Bools]:

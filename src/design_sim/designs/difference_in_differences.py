@@ -8,7 +8,7 @@ Source: Bertrand, Duflo and Mullainathan (2004), Quarterly Journal of Economics 
 Baginsky et al. (2021), nine pilots on national records.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class DifferenceInDifferences(Stated):
     """Years before the start that are analysed."""
     years_after: YearAfter = 2
     """Years after the start that are analysed."""
+
+    staggered: ClassVar[bool] = False
 
     def allocate(self, world: World, streams: Streams) -> Allocation:
         """The first in the order of adoption against all others, or some of them by chance."""

@@ -99,6 +99,11 @@ class Estimator(Protocol):
         """Whether its test draws on the law of the allocation."""
         ...
 
+    @property
+    def staggered(self) -> bool:
+        """Whether it takes a study whose units start at different occasions."""
+        ...
+
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; `rng` serves methods that draw, and no other."""
         ...

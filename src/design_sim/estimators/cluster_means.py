@@ -30,6 +30,7 @@ class ClusterMeans(Stated):
 
     needs: ClassVar[Needs] = "means"
     by_allocation: ClassVar[bool] = False
+    staggered: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @property

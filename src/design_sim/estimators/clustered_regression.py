@@ -66,6 +66,7 @@ class ClusteredRegression(Stated):
 
     needs_before: ClassVar[bool] = False
     by_allocation: ClassVar[bool] = False
+    staggered: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:

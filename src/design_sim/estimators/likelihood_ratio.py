@@ -34,6 +34,7 @@ class LikelihoodRatio(Stated):
     covariates: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[Needs] = "cells"
     by_allocation: ClassVar[bool] = False
+    staggered: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:

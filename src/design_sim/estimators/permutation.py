@@ -44,6 +44,7 @@ class Permutation(Stated):
 
     needs: ClassVar[Needs] = "means"
     by_allocation: ClassVar[bool] = True
+    staggered: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -32,6 +32,7 @@ class StatsmodelsOLS(Stated):
 
     needs: ClassVar[Needs] = "families"
     by_allocation: ClassVar[bool] = False
+    staggered: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 
@@ -66,6 +67,7 @@ class StatsmodelsMixedLM(Stated):
 
     needs: ClassVar[Needs] = "families"
     by_allocation: ClassVar[bool] = False
+    staggered: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 

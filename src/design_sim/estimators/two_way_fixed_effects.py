@@ -51,6 +51,7 @@ class TwoWayFixedEffects(Stated):
 
     needs_before: ClassVar[bool] = True
     by_allocation: ClassVar[bool] = False
+    staggered: ClassVar[bool] = True
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="after")
