@@ -14,6 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from design_sim.arrays import Batch, Bools, Floats, Ints
+from design_sim.roster import Level
 
 NEVER = 2**31
 """The `start` of a slot that is never treated, later than any occasion."""
@@ -186,23 +187,27 @@ class Allocation(Batch):
     ----------
     unit : int array, (replicate, slot)
         The authority of the world that stands in the slot.
-    start, stop : int arrays, (replicate, slot)
+    start, stop : int arrays, (replicate, assigned)
         First treated occasion, and the first one no longer treated, as assigned; `NEVER` where there
-        is none. Replicate axis 1 where starts are tied to slots.
-    stratum : int array, (replicate, slot)
+        is none. Replicate axis 1 where starts are tied to slots. Of every slot, or of the teams, workers or
+        rows that a study has in each slot in turn.
+    stratum : int array, (replicate, assigned)
         Stratum within which chance allocated.
     law : Law
         The law of the allocation: what permutation inference draws from.
     observed : bool array or None, (replicate, slot, occasion)
         Whether a slot is observed at an occasion of the study; None for all.
+    assigned : {"authority", "team", "worker", "row"}
+        The level whose units were assigned.
     """
 
     unit: Annotated[Ints, "replicate slot"]
-    start: Annotated[Ints, "replicate slot"]
-    stop: Annotated[Ints, "replicate slot"]
-    stratum: Annotated[Ints, "replicate slot"]
+    start: Annotated[Ints, "replicate assigned"]
+    stop: Annotated[Ints, "replicate assigned"]
+    stratum: Annotated[Ints, "replicate assigned"]
     law: Law
     observed: Annotated[Bools, "replicate slot occasion"] | None = None
+    assigned: Level = "authority"
 
     @property
     def n_slots(self) -> int:

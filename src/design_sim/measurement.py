@@ -205,6 +205,7 @@ def observe(
         occasions=occasions,
         follow_up=follow_up,
         law=allocation.law,
+        assigned=allocation.assigned,
         alpha=alpha,
         covariates={name: roster.spread(values, "authority") for name, values in by_authority.items()},
     )
