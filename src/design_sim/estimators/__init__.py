@@ -6,6 +6,7 @@ To add one, copy the nearest neighbour and give it a line in `ESTIMATORS`.
 from design_sim.estimators.base import Estimates, Estimator, Status
 from design_sim.estimators.cluster_means import ClusterMeans
 from design_sim.estimators.clustered_regression import ClusteredRegression
+from design_sim.estimators.gee import Gee
 from design_sim.estimators.likelihood_ratio import LikelihoodRatio
 from design_sim.estimators.mixed_model import MixedModel
 from design_sim.estimators.permutation import Permutation
@@ -16,6 +17,7 @@ ESTIMATORS: dict[str, type] = {
     "cluster_means": ClusterMeans,
     "clustered_regression": ClusteredRegression,
     "mixed_model": MixedModel,
+    "gee": Gee,
     "likelihood_ratio": LikelihoodRatio,
     "two_way_fixed_effects": TwoWayFixedEffects,
     "permutation": Permutation,

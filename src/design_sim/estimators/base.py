@@ -29,6 +29,8 @@ class Status(IntEnum):
     """The outcome does not vary, so that its standard error is 0 or unknown."""
     NOT_CONVERGED = 5
     """An iterative fit did not reach its tolerance."""
+    SEPARATION = 6
+    """A fitted risk of 0 or 1."""
 
 
 FAILED = frozenset(Status) - {Status.OK, Status.BOUNDARY}

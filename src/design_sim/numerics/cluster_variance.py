@@ -169,12 +169,28 @@ def contrast_direction(
         Whether all of a cluster has the same regressors. Its Gram matrix then has rank 1, and its
         leverage is a trace.
     """
-    power = _POWER[kind]
-    if power == 0:
+    if _POWER[kind] == 0:
         return equations.inverse[:, np.newaxis, :, column]
+    return adjusted_direction(grams, equations, equations.root[:, column, :], _POWER[kind], alike=alike)
+
+
+def adjusted_direction(
+    grams: Floats, equations: NormalEquations, target: Floats, power: float, *, alike: bool = False
+) -> Floats:
+    """R f(R' G_g R) target with f(x) = (1 - x)^-power, (replicate, cluster, column).
+
+    Parameters
+    ----------
+    grams, equations, alike
+        As in `contrast_direction`.
+    target : float array, (replicate, direction)
+        R' c, c being the contrast of coefficients asked about.
+    power : float
+        1/2 for CR2, 1 for CR3.
+    """
     root = equations.root[:, np.newaxis]
     whitened = root.swapaxes(2, 3) @ grams @ root
-    target = np.broadcast_to(equations.root[:, np.newaxis, column, :], whitened.shape[:3])
+    target = np.broadcast_to(target[:, np.newaxis, :], whitened.shape[:3])
     adjust = _by_trace if alike else _adjusted
     adjusted = adjust(_flat(whitened, 2), _flat(target, 1), power).reshape(target.shape)
     direction: Floats = adjusted @ equations.root.swapaxes(1, 2)
