@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 from scipy import linalg, stats
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.arrays import Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Status
@@ -60,7 +60,7 @@ def single_families(
         start=np.where(arm, 0, NEVER)[np.newaxis],
         occasions=np.arange(1),
         follow_up=np.ones(1, dtype=bool),
-        law=CompleteRandomisation(arm.size, int(arm.sum())),
+        law=complete_randomisation(arm.size, int(arm.sum())),
         covariates={name: values[order][np.newaxis] for name, values in (covariates or {}).items()},
     )
 
@@ -80,7 +80,7 @@ def of_authorities(cells: Cells, treated: int) -> Panel:
         start=np.where(np.arange(n_authorities) < treated, 0, NEVER)[np.newaxis],
         occasions=np.arange(1),
         follow_up=np.ones(1, dtype=bool),
-        law=CompleteRandomisation(n_authorities, treated),
+        law=complete_randomisation(n_authorities, treated),
     )
 
 
@@ -147,7 +147,7 @@ def draw_families(family: Family, *, moves: bool = False, seed: int = 5, n_repli
         start=start,
         occasions=np.arange(3),
         follow_up=np.array([moves, True, True]),
-        law=CompleteRandomisation(8, 4),
+        law=complete_randomisation(8, 4),
         covariates={"x": x, "z": rng.normal(size=(n_replicates, 8))[:, authority]},
     )
     if not moves:
@@ -360,7 +360,7 @@ def stepped_wedge(outcome: str, *, cells: bool) -> Panel:
         start=np.array(start, dtype=np.int64),
         occasions=np.arange(4),
         follow_up=np.ones(4, dtype=bool),
-        law=CompleteRandomisation(9, 3),
+        law=complete_randomisation(9, 3),
     )
 
 

@@ -93,6 +93,7 @@ class Gee(Stated):
     """Covariates of the panel to adjust for, by name."""
 
     by_allocation: ClassVar[bool] = False
+    staggered: ClassVar[bool] = True
     needs_before: ClassVar[bool] = False
 
     @model_validator(mode="after")
