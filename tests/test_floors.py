@@ -11,7 +11,17 @@ FLOORS = {
     1: ["cells", "allocation", "panel"],
     2: ["world"],
     3: ["designs", "measurement", "estimands", "estimators", "theory"],
-    4: ["tally", "performance", "scenario", "simulate", "error_budget", "panel_data", "calibration"],
+    4: [
+        "tally",
+        "performance",
+        "scenario",
+        "simulate",
+        "error_budget",
+        "tabular",
+        "panel_data",
+        "calibration",
+        "analysis",
+    ],
     5: [
         "sweep",
         "results",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from design_sim.analysis import Analysis, analyse
     from design_sim.calibration import Calibration, calibrate
     from design_sim.error_budget import Budget, budget
     from design_sim.errors import DesignSimError, ScenarioError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from design_sim.sweep import Sweep, load, parse, presets
 
 _HOMES = {
+    "Analysis": "analysis",
+    "analyse": "analysis",
     "Answer": "scenario",
     "Budget": "error_budget",
     "Calibration": "calibration",
@@ -45,6 +48,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Analysis",
+    "analyse",
     "Answer",
     "Budget",
     "Calibration",

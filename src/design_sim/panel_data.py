@@ -8,7 +8,7 @@ import numpy as np
 
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.errors import ScenarioError
-from design_sim.faults import nearest
+from design_sim.tabular import numbers_of, read_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 FEWEST_UNITS, FEWEST_YEARS = 10, 4
 """What a permanent share and a coefficient can be told apart from."""
-MOST_BYTES = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,73 +53,31 @@ def read_panel(
     size: str | None = None,
 ) -> PanelData:
     """A table of authorities by year as arrays, once it is sound."""
-    where = str(panel) if isinstance(panel, str | Path) else "panel"
-    frame = _read(Path(panel)) if isinstance(panel, str | Path) else panel
     if (value is None) == (numerator is None) or (numerator is None) != (denominator is None):
-        raise ScenarioError([f"{where}: give either a value, or a numerator and a denominator"])
+        raise ScenarioError(["give either a value, or a numerator and a denominator"], str(panel)[:200])
     asked = {"unit": unit, "time": time, "value": value, "numerator": numerator}
     asked |= {"denominator": denominator, "size": size}
     named = {role: column for role, column in asked.items() if column is not None}
-    columns = [str(column) for column in frame.columns]
-    faults = [
-        f"{where}: {role}: {column!r} is not a column{nearest(column, columns)}"
-        for role, column in named.items()
-        if column not in columns
-    ]
-    if faults:
-        raise ScenarioError(faults)
-    numbers = {
-        role: _numbers(frame, column, where, faults) for role, column in named.items() if role != "unit"
-    }
+    frame, where = read_table(panel, named)
+    faults: list[str] = []
+    numbers = {role: numbers_of(frame, column, faults) for role, column in named.items() if role != "unit"}
     if len(frame) == 0:
-        faults.append(f"{where}: has no rows")
+        faults.append("has no rows")
     if not faults:
-        _check(frame, unit, numbers, where, faults)
+        _check(frame, unit, numbers, faults)
     if faults:
-        raise ScenarioError(faults)
+        raise ScenarioError(faults, where)
     return _arranged(frame[unit].astype(str).to_numpy(), numbers, where)
 
 
-def _read(path: Path) -> "DataFrame":
-    import pandas as pd
-
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ScenarioError([f"{path}: has more than {MOST_BYTES:,} bytes"])
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except OSError as reason:
-        raise ScenarioError([f"{path}: {reason.strerror or reason}"]) from None
-    except (ValueError, pd.errors.ParserError) as reason:
-        said = str(reason).splitlines()[0] if str(reason) else type(reason).__name__
-        raise ScenarioError([f"{path}: is not a table of comma-separated values: {said}"]) from None
-
-
-def _numbers(frame: "DataFrame", column: str, where: str, faults: list[str]) -> Floats:
-    """A column as numbers, nan where it is empty; what is no number is a fault."""
-    import pandas as pd
-
-    text = frame[column].astype(str).str.strip()
-    empty = frame[column].isna() | text.str.lower().isin(["", "na", "nan", "none", "null"])
-    numbers: Floats = pd.to_numeric(text.mask(empty), errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(~empty.to_numpy() & ~np.isfinite(numbers))
-    if wrong.size:
-        first = str(text.iloc[wrong[0]])
-        more = f", and {wrong.size - 1} more rows" if wrong.size > 1 else ""
-        faults.append(
-            f"{where}: column {column!r}, row {wrong[0] + 2}: found {first[:40]!r}{more}; "
-            "allowed: a number, or nothing where it is missing"
-        )
-    return numbers
-
-
-def _check(frame: "DataFrame", unit: str, numbers: dict[str, Floats], where: str, faults: list[str]) -> None:
+def _check(frame: "DataFrame", unit: str, numbers: dict[str, Floats], faults: list[str]) -> None:
     """What is a number and cannot be."""
 
     def refuse(wrong: Bools, what: str) -> None:
         rows = np.flatnonzero(wrong)
         if rows.size:
             more = f", and {rows.size - 1} more" if rows.size > 1 else ""
-            faults.append(f"{where}: row {rows[0] + 2}{more}: {what}")
+            faults.append(f"row {rows[0] + 2}{more}: {what}")
 
     time = numbers["time"]
     refuse(np.isnan(time) | (time != np.rint(time)), "the time is missing or is not a whole year")
@@ -145,7 +102,7 @@ def _arranged(units: "ArrayLike", numbers: dict[str, Floats], where: str) -> Pan
     year = numbers["time"].astype(np.int64)
     years = np.arange(year.min(), year.max() + 1)
     if years.size > 1_000:
-        raise ScenarioError([f"{where}: times run from {years[0]} to {years[-1]}; are they years?"])
+        raise ScenarioError([f"times run from {years[0]} to {years[-1]}; are they years?"], where)
 
     def wide(values: Floats) -> Floats:
         table = np.full((names.size, years.size), np.nan)
@@ -169,8 +126,9 @@ def _arranged(units: "ArrayLike", numbers: dict[str, Floats], where: str) -> Pan
     if counts.sum() < FEWEST_YEARS:
         raise ScenarioError(
             [
-                f"{where}: {counts.sum()} years have figures of {FEWEST_UNITS} units or more; "
+                f"{counts.sum()} years have figures of {FEWEST_UNITS} units or more; "
                 f"a permanent share cannot be told from a coefficient with fewer than {FEWEST_YEARS}"
-            ]
+            ],
+            where,
         )
     return panel

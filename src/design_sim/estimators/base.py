@@ -106,6 +106,20 @@ class Estimator(Protocol):
         """Whether it takes a study whose units start at different occasions."""
         ...
 
+    @property
+    def within(self) -> bool:
+        """Whether it takes a study in which treatment differs within clusters."""
+        ...
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words that a paper could print."""
+        ...
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """What each covariate adds for each of its units, (replicate,) by name; empty without covariates."""
+        ...
+
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; `rng` serves methods that draw, and no other."""
         ...

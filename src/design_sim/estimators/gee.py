@@ -94,6 +94,7 @@ class Gee(Stated):
 
     by_allocation: ClassVar[bool] = False
     staggered: ClassVar[bool] = True
+    within: ClassVar[bool] = True
     needs_before: ClassVar[bool] = False
 
     @model_validator(mode="after")
@@ -110,6 +111,39 @@ class Gee(Stated):
     def needs(self) -> Needs:
         """What of a cell it reads: the sum of squares only to estimate a correlation."""
         return "cells" if self.working == "exchangeable" else "means"
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        link = {"gaussian": "identity", "binomial": "logit", "poisson": "log"}[self.family]
+        scale = "coefficient on the link scale" if self.report == "link" else "difference of means"
+        if self.family != "gaussian" and self.report == "difference":
+            scale = "difference of fitted means, standardised to the families analysed (delta method)"
+        test = "t with clusters - coefficients df" if self.df == "clusters" else "normal test"
+        divisors = "less" if self.moments == "corrected" else "not less"
+        moments = f", moments {divisors} coefficients" if self.working == "exchangeable" else ""
+        return (
+            f"GEE, {self.family} with {link} link, {self.working} working correlation in a cluster{moments}; "
+            f"{scale}; {self.variance.replace('_', ' ')} standard error; {test}"
+        )
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """What each covariate adds for each of its units on the link scale, (replicate,) by name."""
+        if not self.covariates:
+            return {}
+        correlated = self.working == "exchangeable"
+        seen = regression_cells(
+            panel, self.covariates, squares=correlated, period_effects=self.period_effects
+        )
+        cells = _centred(seen.cells, self.family)
+        known = solve_normal(cells.gram())
+        status = _status_before(seen.cells, known.estimable[:, TREATED])
+        found = fit_equations(cells, known, self.model, status == Status.OK).coefficients
+        first = found.shape[1] - len(self.covariates)
+        return {
+            name: found[:, place] / seen.coding[:, place, place]
+            for place, name in enumerate(self.covariates, start=first)
+        }
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; draws nothing.

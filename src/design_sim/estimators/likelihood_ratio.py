@@ -35,7 +35,20 @@ class LikelihoodRatio(Stated):
     needs: ClassVar[Needs] = "cells"
     by_allocation: ClassVar[bool] = False
     staggered: ClassVar[bool] = False
+    within: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        return (
+            "random intercept of the cluster by maximum likelihood; likelihood-ratio test against chi-square "
+            "with 1 df (rejects too often where clusters are few)"
+        )
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """None: it takes no covariates."""
+        return {}
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; draws nothing.

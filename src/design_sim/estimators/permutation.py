@@ -45,12 +45,26 @@ class Permutation(Stated):
     needs: ClassVar[Needs] = "means"
     by_allocation: ClassVar[bool] = True
     staggered: ClassVar[bool] = False
+    within: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @property
     def needs_before(self) -> bool:
         """A change needs an occasion before the start."""
         return self.change
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        what = "changes of cluster means" if self.change else "cluster means"
+        return (
+            f"difference between arms in mean {what}; two-sided p: the share of the law's arrangements "
+            "with as large a difference, itself included (all of them, or random ones where they are many)"
+        )
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """None: it takes no covariates."""
+        return {}
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; draws arrangements, the same for all replicates, if not all.

@@ -83,14 +83,15 @@ def regression_cells(
     roster, at, first = panel.roster, panel.follow_up, _first_rows(panel)
     values = [panel.covariates[name] for name in covariates]
     rows, values = _complete(_follow_up(panel.cells, at, squares=squares), values)
-    treated = panel.treated[:, first][:, :, at]
-    if all(np.array_equal(x, x[:, first[roster.authority]]) for x in values):
+    treated = panel.treated[:, :, at]
+    alike = panel.assigned == "authority"
+    if alike and all(np.array_equal(x, x[:, first[roster.authority]]) for x in values):
         rows, roster = rows.pool(roster, "authority"), Roster.of_authorities(panel.n_authorities)
-        values = [x[:, first] for x in values]
+        values, treated = [x[:, first] for x in values], treated[:, first]
     moves = (treated != treated[:, :, :1]).any(axis=(1, 2))
     if not moves.any():
         rows, treated = rows.over(np.ones(treated.shape[2], dtype=np.bool_)), treated[:, :, :1]
-    regressors = [treated[:, roster.authority].astype(np.float64)]
+    regressors = [treated.astype(np.float64)]
     for occasion in range(1, treated.shape[2] if period_effects and moves.any() else 1):
         dummy = np.broadcast_to(np.arange(treated.shape[2]) == occasion, rows.n.shape[1:])
         regressors.append(moves[:, np.newaxis, np.newaxis] * dummy.astype(np.float64))

@@ -33,8 +33,20 @@ class StatsmodelsOLS(Stated):
     needs: ClassVar[Needs] = "families"
     by_allocation: ClassVar[bool] = False
     staggered: ClassVar[bool] = False
+    within: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        return "statsmodels OLS; " + (
+            "CR1S, t with clusters - 1 df" if self.variance == "CR1S" else "families as independent"
+        )
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """None: it takes no covariates."""
+        return {}
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel in turn; draws nothing."""
@@ -68,8 +80,18 @@ class StatsmodelsMixedLM(Stated):
     needs: ClassVar[Needs] = "families"
     by_allocation: ClassVar[bool] = False
     staggered: ClassVar[bool] = False
+    within: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        return "statsmodels MixedLM, random intercept of the cluster by REML; normal test"
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """None: it takes no covariates."""
+        return {}
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel in turn; draws nothing.
