@@ -49,6 +49,8 @@ COMPONENTS = {
     "missing_years": 50,
     "slope": 51,
     "shock": 52,
+    "thinning": 60,
+    "single_units": 61,
 }
 """The number of each component; a number is never given to another component."""
 

@@ -90,7 +90,7 @@ class Outcome(Protocol):
 
     @property
     def kind(self) -> str:
-        """Its scale: continuous, binary."""
+        """Its scale: continuous, binary, count, duration."""
         ...
 
     @property
