@@ -96,7 +96,7 @@ def refuse_impossible(outcome: ProportionalOutcome) -> None:
 
 def refuse_too_many_times(what: str, value: float, mean: float) -> None:
     """Raise where a value is out of all proportion to the mean: ValueError."""
-    if value > MOST_TIMES * mean:
+    if value > MOST_TIMES * mean * (1 + 1e-9):
         raise ValueError(
             f"{what} of {value:g} is more than {MOST_TIMES:g} times a mean of {mean:g}, which is the most"
         )
