@@ -135,6 +135,9 @@ def test_practice_moves_rates_by_effect_times_uptake_and_dose(effect: float, upt
     assert is_mean(moved[:, :5, 1], effect * 10 * uptake * 0.5)
     assert not moved[:, :, 0].any()
     assert not moved[:, 5:].any()
+    assert delivery.stated.ss is not None
+    assert delivery.null.ss is not None
+    assert np.array_equal(delivery.stated.ss[:, 5:], delivery.null.ss[:, 5:])
     ratio = moved[:, :5, 1].mean() / delivery.null.mean[:, :5, 1].mean()
     assert ratio == pytest.approx(effect / 40 * uptake * 0.5, rel=0.05)
 

@@ -84,7 +84,7 @@ class RecordedCount(OverTime):
 
     @property
     def sd(self) -> float:
-        """Standard deviation over all units in a year, whose events are few and on the scale of `per`."""
+        """Standard deviation over all units in a year: large, since most of them have no event."""
         return float(np.hypot(self.authority_sd, np.sqrt(self.overdispersion * self.mean * self.per)))
 
     def expected(self, deviations: Deviations) -> Floats:
