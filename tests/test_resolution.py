@@ -39,6 +39,40 @@ source = "record"
 mean = 0.3
 effect = -0.1
 """,
+    "count": """
+[outcomes.y]
+kind = "count"
+source = "record"
+mean = 1_500.0
+effect = -600.0
+overdispersion = 1.5
+per_10000_children = 400.0
+""",
+    "counted in a survey": """
+[outcomes.y]
+kind = "count"
+source = "survey"
+mean = 2.0
+effect = -1.0
+overdispersion = 1.5
+""",
+    "duration": """
+[outcomes.y]
+kind = "duration"
+source = "record"
+mean = 1.0
+sd = 0.9
+effect = -0.4
+per_10000_children = 300.0
+""",
+    "duration in a survey": """
+[outcomes.y]
+kind = "duration"
+source = "survey"
+mean = 1.0
+sd = 0.9
+effect = -0.4
+""",
 }
 DESIGNS = {
     "cluster_rct": "authorities = 8\nbaseline_years = 1",
@@ -49,7 +83,7 @@ DESIGNS = {
 
 def estimates_of(design: str, outcome: str, resolution: str, block: int) -> dict[str, np.ndarray]:
     """Estimates and standard errors of one block."""
-    sample = "sample = {teams = 2, workers = 2, families = 3}" if outcome == "survey" else ""
+    sample = "sample = {teams = 2, workers = 2, families = 3}" if "survey" in outcome else ""
     text = f"""
 resolution = "{resolution}"
 {WORLD}{OUTCOMES[outcome]}

@@ -12,7 +12,7 @@ from design_sim.error_budget import MEANINGS, SAMPLING, Budget, Part
 from design_sim.figures.style import BLUE, GREY, INK, RED, WIDTH, finished, save, styled
 from design_sim.scenario import Scenario
 from design_sim.sweep import Sweep
-from design_sim.wording import number_words, plain, significant
+from design_sim.wording import number_words, plain, significant, unit_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -215,8 +215,8 @@ def _bar(axes: Axes, place: float, value: float, error: float, part: Part) -> No
 
 def _unit(budget: Budget, scenario: Scenario) -> tuple[float, str]:
     """Factor and unit in which errors on an outcome are said."""
-    outcome = scenario.outcomes[scenario.studies[budget.study].design.outcome]
-    return (100.0, " pp") if outcome.kind == "binary" else (1.0, "")
+    unit = unit_of(scenario.outcomes[scenario.studies[budget.study].design.outcome])
+    return unit.factor, f" {unit.short}".rstrip()
 
 
 def _percent(part: Part, budget: Budget) -> str:

@@ -73,7 +73,7 @@ def measurement_faults(measurement: Measurement, outcome: Outcome, world: WorldS
     if measurement.reliability < 1 and outcome.kind != "continuous":
         faults.append(
             f"reliability: {measurement.reliability:g} has no meaning for a {outcome.kind} outcome, whose "
-            "errors are wrong classifications; allowed for continuous ones"
+            "errors are not normal; allowed for continuous ones"
         )
     if outcome.source != "survey":
         for key in ("observer_bias", "consent", "loss_treated", "loss_comparison"):

@@ -50,6 +50,8 @@ COMPONENTS = {
     "slope": 51,
     "shock": 52,
     "balance": 54,
+    "thinning": 60,
+    "single_units": 61,
     "subgroup": 90,
     "subgroup_record": 91,
 }

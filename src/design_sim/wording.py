@@ -1,11 +1,13 @@
 """How numbers, estimands, settings, kinds and names are said.
 
 The one place where numbers become words, so that table, figures, report and command line say them alike:
-rates in per cent, effects of a binary outcome in percentage points (pp), others in the outcome's units.
+rates in per cent, effects on a yes or no in percentage points (pp), on events per so many units, on durations
+in years, and others in the outcome's own units.
 """
 
 from collections.abc import Mapping, Sequence
 from math import floor, isfinite, isnan, log10, nan
+from typing import NamedTuple
 from unicodedata import category
 
 from design_sim.estimands import Estimand
@@ -13,7 +15,7 @@ from design_sim.performance import measure, wilson_interval
 from design_sim.results import Judged
 from design_sim.scenario import Study
 from design_sim.sweep import Case, Value
-from design_sim.world.outcomes import Outcome
+from design_sim.world.outcomes import Outcome, RecordedCount
 
 RATES = (
     "coverage",
@@ -47,8 +49,17 @@ AVERAGES = {
     "superpopulation": "in all that could have been drawn",
 }
 EXITS = {"no_exit": "had nobody left", "while_in": "while they practise"}
+OWN_UNITS = "the outcome's own units"
 COLUMNS = ("design", "answer", "estimand", "truth", "bias", "size", "power", "headline")
 """Columns of the headline table after the varied settings."""
+
+
+class Unit(NamedTuple):
+    """In what effects are said: what they are multiplied by, and the unit's short and full name."""
+
+    factor: float
+    short: str
+    full: str
 
 
 def plain(text: object, longest: int = 60) -> str:
@@ -73,6 +84,17 @@ def outcome_of(judged: Judged) -> Outcome:
     return judged.case.scenario.outcomes[judged.study.design.outcome]
 
 
+def unit_of(outcome: Outcome) -> Unit:
+    """In what effects on an outcome are said; without a short name where the unit is the outcome's own."""
+    if outcome.kind == "binary":
+        return Unit(100.0, "pp", "percentage points")
+    if isinstance(outcome, RecordedCount):
+        return Unit(1.0, f"per {outcome.per:,.12g}", f"per {outcome.per:,.12g} a year")
+    if outcome.kind == "count":
+        return Unit(1.0, "events", "events a family")
+    return Unit(1.0, "years", "years") if outcome.kind == "duration" else Unit(1.0, "", OWN_UNITS)
+
+
 def estimand_words(estimand: Estimand) -> str:
     """The quantity that an answer is judged against, in a few words."""
     rung = RUNGS.get(estimand.rung, estimand.rung.replace("_", " "))
@@ -84,9 +106,12 @@ def estimand_words(estimand: Estimand) -> str:
 
 def effect_words(name: str, outcome: Outcome) -> str:
     """The stated effect of an outcome, in words."""
-    if outcome.kind == "binary":
-        return f"{number_words(100 * outcome.effect, signed=True)} percentage points on {plain(name)}"
-    return f"{number_words(outcome.effect, signed=True)} on {plain(name)} (SD {number_words(outcome.sd)})"
+    factor, short, full = unit_of(outcome)
+    said = number_words(factor * outcome.effect, signed=True)
+    if not short:
+        return f"{said} on {plain(name)} (SD {number_words(outcome.sd)})"
+    level = "" if outcome.kind == "binary" else f" (mean {number_words(outcome.mean)})"
+    return f"{said} {full} on {plain(name)}{level}"
 
 
 def setting_names(varied: Sequence[str]) -> dict[str, str]:
@@ -124,7 +149,7 @@ def format_value(name: str, value: float, outcome: Outcome, mcse: float = nan) -
     value, mcse : float
         In its own unit: rates 0 to 1, effects on the outcome's scale.
     outcome : Outcome
-        Binary: effects are given in percentage points, "pp".
+        Effects are given in its unit: percentage points, "pp", for a yes or no.
 
     Examples
     --------
@@ -138,12 +163,13 @@ def format_value(name: str, value: float, outcome: Outcome, mcse: float = nan) -
     if isnan(value):
         return "not known"
     percent = name in RATES or name in ("relative_bias", "model_se_error")
-    points = name in EFFECTS and outcome.kind == "binary"
-    factor = 100 if percent or points else 1
-    unit = " %" if percent else " pp" if points else ""
+    factor, short, _ = unit_of(outcome) if name in EFFECTS else Unit(1.0, "", "")
+    factor, short = (100.0, "%") if percent else (factor, short)
     error = factor * mcse if isfinite(mcse) and mcse > 0 else nan
     said = number_words(factor * value, error, signed=name in SIGNED)
-    return f"{said}{unit}" + ("" if isnan(error) else f" ({significant(error, 2 if error >= 1 else 1)})")
+    return f"{said} {short}".rstrip() + (
+        "" if isnan(error) else f" ({significant(error, 2 if error >= 1 else 1)})"
+    )
 
 
 def format_measure(judged: Judged, name: str) -> str:

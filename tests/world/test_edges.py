@@ -10,7 +10,16 @@ from design_sim.estimands import Estimand, true_value
 from design_sim.streams import Streams
 from design_sim.world.delivery import Fieldwork, Sample, deliver
 from design_sim.world.draw import draw_world
-from design_sim.world.outcomes import RecordedBinary, RecordedContinuous, SurveyedBinary, SurveyedContinuous
+from design_sim.world.outcomes import (
+    RecordedBinary,
+    RecordedContinuous,
+    RecordedCount,
+    RecordedDuration,
+    SurveyedBinary,
+    SurveyedContinuous,
+    SurveyedCount,
+    SurveyedDuration,
+)
 from design_sim.world.settings import WorldSettings
 
 SHARE = st.sampled_from([0.0, 0.5, 1.0])
@@ -22,7 +31,11 @@ WORLDS = st.fixed_dictionaries(
         "effect_sd": st.sampled_from([0.0, 1.0]),
         "anticipation": SHARE,
         "time": st.fixed_dictionaries(
-            {"years_before": st.sampled_from([0, 1, 3]), "years_after": st.sampled_from([1, 3])}
+            {
+                "years_before": st.sampled_from([0, 1, 3]),
+                "years_after": st.sampled_from([1, 3]),
+                "per_year": st.sampled_from([1, 4]),
+            }
         ),
         "quality": st.fixed_dictionaries(
             {"permanent_share": SHARE, "autocorrelation": st.sampled_from([0.0, 0.999])}
@@ -60,13 +73,18 @@ OUTCOMES = {
     "risk": RecordedBinary(mean=0.999, effect=-0.5, authority_sd=0.0001, per_10000_children=0.01),
     "score": SurveyedContinuous(effect=-3.0, sd=1e-6),
     "yes": SurveyedBinary(mean=0.01, effect=0.9, icc=0.0),
+    "entries": RecordedCount(mean=1e-6, effect=2e-5, log_sd=3.0, overdispersion=20.0, slope_sd=10.0),
+    "contacts": RecordedCount(mean=1e5, effect=-9.9e4, log_sd=3.0, slope_sd=10.0, per_10000_children=0.01),
+    "visits": SurveyedCount(mean=900.0, effect=-899.0, log_sd=3.0, overdispersion=20.0),
+    "placed": RecordedDuration(mean=1.0, sd=20.0, effect=-0.999, log_sd=1.0, per_10000_children=1.0),
+    "waited": SurveyedDuration(mean=1e-6, sd=1e-9, effect=1e-5, log_sd=0.0),
 }
 
 
 @settings(deadline=None, max_examples=60)
 @given(stated=WORLDS, name=st.sampled_from(sorted(OUTCOMES)))
 def test_a_world_at_the_edge_is_drawn_whole_or_refused(stated: dict[str, object], name: str) -> None:
-    """No nan, no infinity, no risk outside 0 to 1, and a truth in every replicate."""
+    """No nan, no infinity, no risk outside 0 to 1, no count or duration below 0, and a truth in every replicate."""
     try:
         world_settings = WorldSettings.model_validate(stated)
     except ValidationError as refused:
@@ -84,8 +102,9 @@ def test_a_world_at_the_edge_is_drawn_whole_or_refused(stated: dict[str, object]
         assert np.isfinite(cells.mean[np.broadcast_to(cells.n > 0, cells.mean.shape)]).all()
         assert cells.ss is not None
         assert (cells.ss > -1e-9).all()
-        if outcome.kind == "binary":
+        if outcome.kind != "continuous":
             assert np.nanmin(cells.mean) >= 0
+        if outcome.kind == "binary":
             assert np.nanmax(cells.mean) <= 1
     assert np.isfinite(delivery.exposure).all()
     for rung in ("offered", "delivered", "full_fidelity", "per_fidelity", "versus_rival"):

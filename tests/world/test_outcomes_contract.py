@@ -17,6 +17,10 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("continuous", "record"): {"effect": 0.5, "authority_sd": 0.3, "family_sd": 1.0},
     ("binary", "record"): {"mean": 0.3, "effect": -0.1},
     ("binary", "survey"): {"mean": 0.3, "effect": -0.1},
+    ("count", "record"): {"mean": 400.0, "effect": -100.0, "log_sd": 0.2, "overdispersion": 1.5},
+    ("count", "survey"): {"mean": 2.0, "effect": -0.5, "log_sd": 0.2, "overdispersion": 1.5},
+    ("duration", "record"): {"mean": 1.5, "effect": -0.4, "sd": 1.2},
+    ("duration", "survey"): {"mean": 1.5, "effect": -0.4, "sd": 1.2},
 }
 WORLD = WorldSettings.model_validate(
     {

@@ -11,7 +11,13 @@ from design_sim.streams import Streams
 from design_sim.sweep import parse
 from design_sim.world.delivery import Fieldwork, Sample, deliver
 from design_sim.world.draw import World, draw_world
-from design_sim.world.outcomes import RecordedBinary, RecordedContinuous, SurveyedContinuous
+from design_sim.world.outcomes import (
+    RecordedBinary,
+    RecordedContinuous,
+    RecordedCount,
+    RecordedDuration,
+    SurveyedContinuous,
+)
 from design_sim.world.practice import in_subgroup, offered_dose
 from design_sim.world.settings import WorldSettings
 
@@ -64,7 +70,9 @@ def test_the_truth_of_all_is_the_weighted_mean_of_the_groups(rung: str) -> None:
 def test_records_of_the_groups_add_up_to_those_of_all() -> None:
     """Events and sums of the two parts are the whole's, and the subgroup's scatter as a sample of it."""
     binary = RecordedBinary(mean=0.3, effect=0.0, authority_sd=0.05)
-    for outcome in (OUTCOME, binary):
+    count = RecordedCount(mean=200.0, effect=0.0, overdispersion=2.0)
+    duration = RecordedDuration(mean=1.0, sd=0.8, effect=0.0)
+    for outcome in (OUTCOME, count, duration, binary):
         world = world_of(outcome=outcome)
         whole, part, rest = (world.of_group(group).record("y") for group in GROUPS)  # type: ignore[arg-type]
         assert np.array_equal(part.n + rest.n, whole.n)
@@ -76,6 +84,22 @@ def test_records_of_the_groups_add_up_to_those_of_all() -> None:
     expected = np.sqrt(whole.mean * (1 - whole.mean) * (1 / part.n - 1 / whole.n) * whole.n / (whole.n - 1))
     z = (part.mean - whole.mean) / np.where(expected > 0, expected, 1.0)
     assert z.std() == pytest.approx(1.0, abs=4 / np.sqrt(2 * z.size))
+
+
+def test_parts_of_counts_and_durations_scatter_as_drawn_from_the_beginning() -> None:
+    """The subgroup's own record has the variance of so many units, whatever the record of all is."""
+    count = RecordedCount(mean=200.0, effect=0.0, overdispersion=3.0, log_sd=0.0)
+    world = world_of(outcome=count, n=2_000)
+    part = world.of_group("subgroup").record("y")
+    events = part.mean * part.n / 10_000.0
+    expected = 0.02 * part.n
+    ratio = ((events - expected) ** 2 / expected).mean()
+    assert ratio == pytest.approx(3.0, rel=0.03)
+    duration = RecordedDuration(mean=1.0, sd=0.8, effect=0.0, log_sd=0.0)
+    world = world_of(outcome=duration, n=2_000)
+    part = world.of_group("subgroup").record("y")
+    z = (part.mean - 1.0) * np.sqrt(part.n) / 0.8
+    assert z.var() == pytest.approx(1.0, rel=4 * np.sqrt(2 / z.size) * 2)
 
 
 def test_surveyed_teams_belong_to_the_subgroup_in_its_share() -> None:

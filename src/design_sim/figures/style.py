@@ -23,7 +23,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
 from design_sim.results import Judged, Results
-from design_sim.wording import outcome_of
+from design_sim.wording import outcome_of, unit_of
 
 WIDTH = 7.0
 INK, GREY, PALE = "#222222", "#6b6b6b", "#d9d9d9"
@@ -179,9 +179,8 @@ def percent() -> FuncFormatter:
 
 def scale(judged: Judged) -> tuple[float, str]:
     """Factor and unit of an outcome's effects."""
-    if outcome_of(judged).kind == "binary":
-        return 100.0, "percentage points"
-    return 1.0, "the outcome's own units"
+    unit = unit_of(outcome_of(judged))
+    return unit.factor, unit.full
 
 
 def beside(axes: Axes, y: float, said: str, **how: Any) -> None:

@@ -286,7 +286,8 @@ class World:
         """A group's share of what is on record, the subgroup's drawn and the others' what is left."""
         whole, subgroup = part.whole.record(name), part.whole.settings.subgroup
         n = np.clip(np.rint(whole.n * (subgroup.share if subgroup else 1.0)), 1, np.maximum(whole.n - 1, 1))
-        of_subgroup = self._recorded(name).part(whole, n, self.streams.rng("subgroup_record", name))
+        rng = self.streams.rng("subgroup_record", name)
+        of_subgroup = self._recorded(name).part(whole, n, self.expected(name), rng)
         return of_subgroup if part.group == "subgroup" else whole.less(of_subgroup)
 
     def _recorded(self, name: str) -> RecordedOutcome:

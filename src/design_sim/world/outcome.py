@@ -90,7 +90,7 @@ class Outcome(Protocol):
 
     @property
     def kind(self) -> str:
-        """Its scale: continuous, binary."""
+        """Its scale: continuous, binary, count, duration."""
         ...
 
     @property
@@ -214,7 +214,7 @@ class RecordedOutcome(Outcome, Protocol):
         """
         ...
 
-    def part(self, cells: Cells, n: Floats, rng: Generator) -> Cells:
+    def part(self, cells: Cells, n: Floats, expected: Floats, rng: Generator) -> Cells:
         """Draw what some of the families on record, chosen by chance, have of it.
 
         Parameters
@@ -223,6 +223,8 @@ class RecordedOutcome(Outcome, Protocol):
             What is on record, (replicate, authority, occasion).
         n : float array, (1, authority, occasion)
             How many of the families.
+        expected : float array, (replicate, authority, occasion)
+            The mean, risk or rate behind it.
         """
         ...
 

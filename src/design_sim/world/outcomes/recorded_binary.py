@@ -77,7 +77,7 @@ class RecordedBinary(OverTime):
         events = rng.binomial(n.astype(np.int64), expected)
         return binary_cells(n, events.astype(np.float64))
 
-    def part(self, cells: Cells, n: Floats, rng: Generator) -> Cells:
+    def part(self, cells: Cells, n: Floats, expected: Floats, rng: Generator) -> Cells:
         """Events among some of the families: hypergeometric."""
         events = np.rint(cells.mean * cells.n).astype(np.int64)
         of_part = rng.hypergeometric(events, cells.n.astype(np.int64) - events, n.astype(np.int64))

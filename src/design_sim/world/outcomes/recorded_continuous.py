@@ -67,7 +67,7 @@ class RecordedContinuous(OverTime):
         noise *= self.family_sd / np.sqrt(n[:, :, :1])
         return Cells(n, noise + expected)
 
-    def part(self, cells: Cells, n: Floats, rng: Generator) -> Cells:
+    def part(self, cells: Cells, n: Floats, expected: Floats, rng: Generator) -> Cells:
         """The mean of some of the families, normal around that of all: variance family_sd^2 (1/n - 1/N)."""
         left = np.maximum(1 / n - 1 / cells.n, 0.0)
         noise = self.family_sd * np.sqrt(left) * rng.standard_normal(cells.mean.shape)
