@@ -17,7 +17,7 @@ from design_sim.allocation import Allocation
 from design_sim.arrays import Floats
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
-from design_sim.measurement import measured, observe, reached
+from design_sim.measurement import OF_FAMILIES, measured, observe, reached
 from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
 from design_sim.streams import Streams
@@ -103,10 +103,11 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
     spread = any(estimator.needs == "cells" for estimator in estimators)
     resolution = scenario.drawn_resolution_of(study)
     seen = reached(design.measurement, allocation, follow_up)
-    delivery = deliver(
-        Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread, seen)
-    )
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
+    own = not OF_FAMILIES.isdisjoint(covariates)
+    delivery = deliver(
+        Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread, seen, own)
+    )
     twins = (delivery.stated, delivery.null)
     if design.measurement is not None:
         twins = tuple(  # type: ignore[assignment]
@@ -119,7 +120,14 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
         roster = roster.above("worker")
     stated, null = (
         observe(
-            world, allocation, (roster, delivery.occasions), outcome, follow_up, covariates, scenario.alpha
+            world,
+            allocation,
+            (roster, delivery.occasions),
+            outcome,
+            follow_up,
+            covariates,
+            scenario.alpha,
+            delivery.covariate,
         )
         for outcome in twins
     )

@@ -49,6 +49,12 @@ COMPONENTS = {
     "missing_years": 50,
     "slope": 51,
     "shock": 52,
+    "children": 70,
+    "siblings": 71,
+    "covariate_authority": 72,
+    "covariate_team": 73,
+    "covariate_worker": 74,
+    "covariate_family": 75,
 }
 """The number of each component; a number is never given to another component."""
 

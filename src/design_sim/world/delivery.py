@@ -53,6 +53,8 @@ class Delivery(Batch):
         Mean dose that the families of a row received, those who do not take part included.
     stated, null : Cells
         The outcome with the stated effect, and with every framework's effect zero.
+    covariate : float array or None, (replicate, row)
+        The covariate of single families, where an answer asks for it.
     """
 
     roster: Roster
@@ -60,6 +62,7 @@ class Delivery(Batch):
     exposure: Annotated[Floats, "replicate row occasion"]
     stated: Cells
     null: Cells
+    covariate: Annotated[Floats, "replicate row"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Fieldwork:
         Whether an answer reads the sum of squares within cells, which is drawn only then.
     reached : float array or None, (replicate or 1, slot, occasion)
         Chance of a sampled family to be seen; None where everybody is.
+    covariate : bool
+        Whether an answer reads the covariate of families, which is drawn only then, and families singly.
     """
 
     world: World
@@ -94,6 +99,7 @@ class Fieldwork:
     resolution: Resolution = "cell"
     spread: bool = False
     reached: Floats | None = None
+    covariate: bool = False
 
     @property
     def unit(self) -> Ints:
