@@ -61,7 +61,7 @@ OUTCOMES = {
     "risk": RecordedBinary(mean=0.999, effect=-0.5, authority_sd=0.0001, per_10000_children=0.01),
     "score": SurveyedContinuous(effect=-3.0, sd=1e-6),
     "yes": SurveyedBinary(mean=0.01, effect=0.9, icc=ICC(authority=0.0)),
-    "no spread": SurveyedContinuous(effect=1e-7, mean=500.0, sd=1e-6, bounds=(0.0, 1e6)),
+    "no spread": SurveyedContinuous(effect=1e-7, mean=0.5, sd=1e-6, bounds=(0.0, 1e2)),
     "at the floor": SurveyedContinuous.model_validate(
         {
             "mean": 0.01,

@@ -19,6 +19,8 @@ Bounds = tuple[float, float]
 
 EDGE = 1e-6
 """The smallest distance of a mean from a bound that is solved for, as a share of the range."""
+_NARROWEST = 1e-9
+"""The smallest standard deviation that is solved for, in ranges."""
 _WIDEST = 1e3
 """The largest spread that is tried, in ranges: nearly all scores then stand at a bound."""
 
@@ -85,6 +87,8 @@ def solve_held_normal(mean: float, sd: float, bounds: Bounds) -> HeldNormal:
         largest standard deviation, which is below the root of (mean - low) (high - mean).
     """
     low, high = bounds
+    if sd < _NARROWEST * (high - low):
+        raise ValueError(f"a standard deviation of {sd:g} is too small for a range of {high - low:g}")
     widest = _WIDEST * (high - low)
     largest = held_sd(centre_of_mean(mean, widest, bounds), widest, bounds)
     if sd >= largest:

@@ -158,7 +158,13 @@ def _level_shares(centre: float, total: float, squares: Floats) -> tuple[float, 
 def _shared(centre: float, total: float, covariance: float) -> float:
     """The correlation on the logit scale that gives a covariance on the 0..1 scale."""
     sd = float(np.sqrt(covariance))
-    return find_root(lambda share: np.sqrt(_covariance(centre, total, share)) - sd, 0.0, 1.0)
+
+    def gap(share: float) -> float:
+        return float(np.sqrt(_covariance(centre, total, share))) - sd
+
+    if gap(0.0) >= 0:
+        return 0.0
+    return find_root(gap, 0.0, 1.0) if gap(1.0) > 0 else 1.0
 
 
 def _covariance(centre: float, total: float, share: float) -> float:

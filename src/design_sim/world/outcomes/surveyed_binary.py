@@ -71,6 +71,10 @@ class SurveyedBinary(Surveyed):
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:
+        try:
+            _ = self.risks(0)
+        except ValueError as reason:
+            raise ValueError(f"{reason} (icc is the share that its square is of mean x (1 - mean))") from None
         refuse_unreachable(self.risks(0), self.effect, self.effect_scale)
         return self
 

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from design_sim.world.draw import World
 
 
+Bound = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+
 class SurveyedContinuous(Surveyed):
     """A continuous outcome that a study collects from the families it samples."""
 
@@ -60,7 +63,7 @@ class SurveyedContinuous(Surveyed):
     """Mean without any framework at the start, in the outcome's units."""
     sd: Positive = 1.0
     """Standard deviation over families and authorities."""
-    bounds: Annotated[tuple[float, float], Field(strict=False)] | None = None
+    bounds: Annotated[tuple[Bound, Bound], Field(strict=False)] | None = None
     """The lowest and the highest possible score, such as [0, 95]; none if not given. `icc`, `covariate` and
     `sibling_correlation` are then of the latent score, which the bounds cut off."""
     effect: float
@@ -193,9 +196,13 @@ class SurveyedContinuous(Surveyed):
 
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads out of the bounds; without bounds they may lead anywhere."""
-        for year, mean in zip(time.years, national_mean(self, time.years), strict=True):
+        if self.bounds is None:
+            return []
+        with np.errstate(over="ignore"):
+            means = national_mean(self, time.years)
+        for year, mean in zip(time.years, means, strict=True):
             try:
-                _ = self.bounds and centre_of_mean(float(mean), self._latent.spread, self.bounds)
+                centre_of_mean(float(mean), self._latent.spread, self.bounds)
             except ValueError as reason:
                 key = "shock.change" if self.shock and in_shock(self.shock, year) else "trend"
                 return [f"{key}: in year {int(np.floor(year + 0.5))} from the start, {reason}"]
