@@ -31,12 +31,15 @@ def outcome_of(kind: str, **settings: object) -> Outcome:
     return model.model_validate({**stated, **alike, **settings})
 
 
-def delivered(outcome: Outcome, n: int = 3_000, resolution: str = "unit", **world: object) -> Delivery:
+def delivered(
+    outcome: Outcome, n: int = 3_000, resolution: str = "unit", reached: Floats | None = None, **world: object
+) -> Delivery:
     """Four authorities, two treated, after the start."""
     settings = WorldSettings.model_validate({"authorities": 4, "fidelity": PERFECT, "uptake": 1.0, **world})
     drawn = draw_world(settings, {"y": outcome}, n, Streams(6, 0))
     allocation = two_arms(np.tile(np.arange(4), (n, 1)), 2, 2, randomised=True)
-    return deliver(Fieldwork(drawn, allocation, "y", np.array([3]), SAMPLE, resolution, True))  # type: ignore[arg-type]
+    at = np.array([3])
+    return deliver(Fieldwork(drawn, allocation, "y", at, SAMPLE, resolution, True, reached))  # type: ignore[arg-type]
 
 
 def correlation_of_siblings(mean: Floats, ss: Floats, n: Floats) -> tuple[float, float]:
@@ -106,6 +109,18 @@ def test_a_family_takes_part_as_a_whole(kind: str) -> None:
         assert delivery.stated.ss is not None
         assert delivery.null.ss is not None
         assert np.allclose(delivery.stated.ss, delivery.null.ss)
+
+
+@EVERY
+def test_a_family_that_is_lost_is_lost_with_all_its_children(kind: str) -> None:
+    """Half of the families are seen, each with every child; of the others there is nothing."""
+    cells = delivered(outcome_of(kind), reached=np.full((1, 4, 1), 0.5)).null
+    assert cells.ss is not None
+    lost = cells.n == 0
+    assert lost.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / lost.size))
+    assert np.array_equal(np.isnan(cells.mean), lost)
+    assert (cells.ss[lost] == 0).all()
+    assert cells.n[~lost].mean() == pytest.approx(1.73, abs=4 * np.sqrt(0.73 / (~lost).sum()))
 
 
 @EVERY
