@@ -54,3 +54,21 @@ def test_mechanisms_of_the_readme_are_settings() -> None:
     scenario = parse(base + mechanisms, "mechanisms").cases[0].scenario
     assert scenario.world.rival is not None
     assert scenario.studies["pilots"].design.measurement is not None
+
+
+def test_the_surveyed_outcome_of_the_readme_can_be_studied() -> None:
+    """Added to its first example, with a trial that adjusts, it states a scenario."""
+    (example,) = blocks("toml")
+    (outcome,) = (block for block in README.split("```") if block.startswith("\n[outcomes.engagement]"))
+    trial = """
+[designs.trial]
+kind = "cluster_rct"
+outcome = "engagement"
+authorities = 20
+sample = {teams = 2, workers = 3, families = 4}
+answers.cr2 = {estimator = "clustered_regression", covariates = ["covariate"], estimand = "offered"}
+"""
+    base = example.replace("[sweep]", "[ignored]").split("[ignored]")[0]
+    scenario = parse(base + outcome + trial, "surveyed").cases[0].scenario
+    assert scenario.outcomes["engagement"].drawn_singly
+    assert scenario.outcomes["engagement"].has_covariate

@@ -42,7 +42,12 @@ source = "survey"
 mean = 66.0
 sd = 16.8
 effect = 5.0
+bounds = [0, 95]
 icc = {authority = 0.03, team = 0.02, worker = 0.08}
+competence_correlation = 0.3
+children_per_family = 1.73
+sibling_correlation = 0.7
+covariate = {icc = {authority = 0.05}, correlation = {authority = 0.5, family = 0.6}}
 [designs.pilots]
 kind = "difference_in_differences"
 outcome = "rereferral"
@@ -58,8 +63,9 @@ outcome = "engagement"
 pilots = 2
 comparisons = 2
 sample = {teams = 5, workers = 4, families = 3}
-[designs.contrast.answers.means]
-estimator = "cluster_means"
+[designs.contrast.answers.adjusted]
+estimator = "clustered_regression"
+covariates = ["covariate"]
 estimand = "offered"
 [designs.trial]
 kind = "cluster_rct"

@@ -28,8 +28,11 @@ COVARIATES = {
     "baseline": "mean outcome of the authority in the years before the start",
     "deprivation": "deprivation of the authority, standardised",
     "rating": "last inspection rating before the start, 0 inadequate to 3 outstanding",
+    "covariate": "covariate of each family, as the outcome states it (outcomes.NAME.covariate), standardised",
 }
 """What an analyst can adjust for, by name."""
+OF_FAMILIES = frozenset({"covariate"})
+"""The covariates that families of a worker differ in."""
 
 
 class Measurement(Stated):
@@ -178,6 +181,7 @@ def observe(
     follow_up: Bools,
     covariates: Sequence[str],
     alpha: float,
+    of_families: Floats | None = None,
 ) -> Panel:
     """The panel of one study: outcomes, assignment and the covariates asked for.
 
@@ -193,11 +197,16 @@ def observe(
         Keys of `COVARIATES`.
     alpha : float
         Two-sided level of the study's tests.
+    of_families : float array, (replicate, row), optional
+        The covariate of the rows' families, where it is asked for.
     """
     roster, occasions = rows
     by_authority = {
-        name: _covariate(name, world, allocation, roster, outcome, follow_up) for name in covariates
+        name: _covariate(name, world, allocation, roster, outcome, follow_up)
+        for name in covariates
+        if name not in OF_FAMILIES
     }
+    own = {} if of_families is None else {"covariate": of_families}
     return Panel(
         roster=roster,
         cells=outcome,
@@ -207,7 +216,7 @@ def observe(
         law=allocation.law,
         assigned=allocation.assigned,
         alpha=alpha,
-        covariates={name: roster.spread(values, "authority") for name, values in by_authority.items()},
+        covariates=own | {name: roster.spread(values, "authority") for name, values in by_authority.items()},
     )
 
 

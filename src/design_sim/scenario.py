@@ -9,7 +9,7 @@ from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
 from design_sim.faults import found, nearest
-from design_sim.measurement import COVARIATES, measurement_faults
+from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
 from design_sim.world.delivery import LARGEST, Resolution
 from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
@@ -88,8 +88,18 @@ class Scenario:
 
 def wanted_resolution(study: Study, resolution: str) -> Resolution:
     """The resolution that answers get: as stated, or for `auto` the coarsest that they can work with."""
-    families = any(answer.estimator.needs == "families" for answer in study.answers.values())
+    families = any(needs_families(answer.estimator) for answer in study.answers.values())
     return "unit" if resolution == "unit" or (resolution == "auto" and families) else "cell"
+
+
+def needs_families(estimator: Estimator) -> bool:
+    """Whether an estimator reads families singly, or a covariate that families of a worker differ in."""
+    return estimator.needs == "families" or not OF_FAMILIES.isdisjoint(estimator.covariates)
+
+
+def asks_of_families(study: Study) -> bool:
+    """Whether an answer reads a covariate of families."""
+    return any(not OF_FAMILIES.isdisjoint(answer.estimator.covariates) for answer in study.answers.values())
 
 
 def drawn_resolution(study: Study, outcome: Outcome, resolution: str) -> Resolution:
@@ -121,7 +131,9 @@ def scenario_faults(
         faults += _design_faults(world, outcomes, path, study)
         faults += _size_faults(world, outcomes.get(study.design.outcome), path, study, resolution)
         for answer_name, answer in study.answers.items():
-            faults += _answer_faults(world, f"{path}.answers.{answer_name}", study, answer, resolution)
+            at = f"{path}.answers.{answer_name}"
+            faults += _answer_faults(world, at, study, answer)
+            faults += _family_faults(outcomes.get(study.design.outcome), at, study, answer, resolution)
     return faults
 
 
@@ -178,9 +190,12 @@ def _unused_faults(
             for other in outcomes
             if other in outcomes[name].correlations or name in outcomes[other].correlations  # type: ignore[union-attr]
         }
-    for name in outcomes:
+    adjusted = {study.design.outcome for study in studies.values() if asks_of_families(study)}
+    for name, outcome in outcomes.items():
         if name not in used:
             yield f"outcomes.{name}: no design uses it; remove it, or name it in a design's `outcome`"
+        elif outcome is not None and outcome.has_covariate and name not in adjusted:
+            yield f"outcomes.{name}.covariate: has no effect, since no answer has it among its covariates"
 
 
 def _design_faults(
@@ -224,6 +239,8 @@ def _size_faults(
         return
     design, families = study.design, drawn_resolution(study, outcome, resolution) == "unit"
     rows = outcome.most_rows(world, design.sample, families=families)
+    if asks_of_families(study):
+        rows *= design.occasions(world.time)[0].size
     slots = min(design.n_enrolled(world), world.authorities)
     members = design.sample.teams * world.workers.per_team if design.sample else 1
     depth = max(slots * rows * design.occasions(world.time)[0].size, world.authorities * members)
@@ -235,9 +252,7 @@ def _size_faults(
         )
 
 
-def _answer_faults(
-    world: WorldSettings, path: str, study: Study, answer: Answer, resolution: str
-) -> Iterator[str]:
+def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer) -> Iterator[str]:
     _, follow_up = study.design.occasions(world.time)
     estimator = answer.estimator
     for name in estimator.covariates:
@@ -255,5 +270,23 @@ def _answer_faults(
             "units start at different occasions"
         )
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
-    if resolution == "cell" and estimator.needs == "families":
-        yield f"{path}.estimator: needs single families, which resolution cell does not draw"
+
+
+def _family_faults(
+    outcome: Outcome | None, path: str, study: Study, answer: Answer, resolution: str
+) -> Iterator[str]:
+    """What an answer needs of families, and does not get."""
+    estimator, name = answer.estimator, study.design.outcome
+    asked = OF_FAMILIES.intersection(estimator.covariates)
+    if asked and outcome is not None and not outcome.has_covariate:
+        table = f"outcomes.{name}.covariate"
+        can = "add it" if outcome.source == "survey" else "surveyed outcomes can have it"
+        yield f"{path}.covariates: {min(asked)!r} needs the table {table}; {can}"
+    if resolution == "cell" and needs_families(estimator):
+        key = "covariates" if asked else "estimator"
+        yield f"{path}.{key}: needs single families, which resolution cell does not draw"
+    if estimator.needs == "families" and outcome is not None and outcome.has_siblings:
+        yield (
+            f"{path}.estimator: needs observations one by one, and families of {name!r} are several "
+            "(children_per_family)"
+        )

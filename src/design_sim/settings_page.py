@@ -148,7 +148,9 @@ def _kind(annotation: Any) -> str:
     for part in (annotation, *get_args(annotation)):
         if part in names:
             return names[part]
-    return "a table of numbers" if "Mapping" in str(annotation) else "a list of texts"
+    if "Mapping" in str(annotation):
+        return "a table of numbers"
+    return "a list of two numbers" if "tuple[float, float]" in str(annotation) else "a list of texts"
 
 
 def _default(field: FieldInfo) -> str:

@@ -20,7 +20,7 @@ from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
-from design_sim.measurement import measured, observe, reached, without
+from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
 from design_sim.streams import Streams
@@ -128,6 +128,8 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
     allocation = design.allocate(world, world.streams)
     world = world.of_group(design.group)
     occasions, follow_up = design.occasions(scenario.world.time)
+    estimators = [answer.estimator for answer in study.answers.values()]
+    covariates = {name for estimator in estimators for name in estimator.covariates}
     fieldwork = Fieldwork(
         world,
         allocation,
@@ -135,8 +137,9 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
         occasions,
         design.sample,
         scenario.drawn_resolution_of(study),
-        spread=any(answer.estimator.needs == "cells" for answer in study.answers.values()),
+        spread=any(estimator.needs == "cells" for estimator in estimators),
         reached=reached(design.measurement, allocation, follow_up),
+        covariate=not OF_FAMILIES.isdisjoint(covariates),
     )
     delivery = deliver(fieldwork)
     twins = [delivery.stated, delivery.null]
@@ -167,7 +170,7 @@ def _panel(
     estimators = [answer.estimator for answer in study.answers.values()]
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
     rows = roster, delivery.occasions
-    return observe(world, allocation, rows, cells, follow_up, covariates, scenario.alpha)
+    return observe(world, allocation, rows, cells, follow_up, covariates, scenario.alpha, delivery.covariate)
 
 
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:

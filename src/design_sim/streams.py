@@ -52,6 +52,12 @@ COMPONENTS = {
     "balance": 54,
     "thinning": 60,
     "single_units": 61,
+    "children": 70,
+    "siblings": 71,
+    "covariate_authority": 72,
+    "covariate_team": 73,
+    "covariate_worker": 74,
+    "covariate_family": 75,
     "subgroup": 90,
     "subgroup_record": 91,
 }

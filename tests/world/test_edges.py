@@ -21,6 +21,7 @@ from design_sim.world.outcomes import (
     SurveyedDuration,
 )
 from design_sim.world.settings import WorldSettings
+from design_sim.world.surveyed import ICC
 
 SHARE = st.sampled_from([0.0, 0.5, 1.0])
 OPEN = st.sampled_from([1e-6, 0.3, 0.999])
@@ -72,12 +73,35 @@ OUTCOMES = {
     "days": RecordedContinuous(effect=1.0, authority_sd=0.0, family_sd=1.0, slope_sd=10.0),
     "risk": RecordedBinary(mean=0.999, effect=-0.5, authority_sd=0.0001, per_10000_children=0.01),
     "score": SurveyedContinuous(effect=-3.0, sd=1e-6),
-    "yes": SurveyedBinary(mean=0.01, effect=0.9, icc=0.0),
     "entries": RecordedCount(mean=1e-6, effect=2e-5, log_sd=3.0, overdispersion=20.0, slope_sd=10.0),
     "contacts": RecordedCount(mean=1e5, effect=-9.9e4, log_sd=3.0, slope_sd=10.0, per_10000_children=0.01),
     "visits": SurveyedCount(mean=900.0, effect=-899.0, log_sd=3.0, overdispersion=20.0),
     "placed": RecordedDuration(mean=1.0, sd=20.0, effect=-0.999, log_sd=1.0, per_10000_children=1.0),
     "waited": SurveyedDuration(mean=1e-6, sd=1e-9, effect=1e-5, log_sd=0.0),
+    "yes": SurveyedBinary(mean=0.01, effect=0.9, icc=ICC(authority=0.0)),
+    "no spread": SurveyedContinuous(effect=1e-7, mean=0.5, sd=1e-6, bounds=(0.0, 1e2)),
+    "at the floor": SurveyedContinuous.model_validate(
+        {
+            "mean": 0.01,
+            "sd": 0.09,
+            "bounds": [0, 1],
+            "effect": 0.9,
+            "icc": {"authority": 0.0, "team": 0.9, "worker": 0.09},
+            "children_per_family": 10.0,
+            "sibling_correlation": 1.0,
+            "slope_sd": 10.0,
+        }
+    ),
+    "all alike": SurveyedBinary.model_validate(
+        {
+            "mean": 1e-6,
+            "effect": 0.9,
+            "icc": {"authority": 0.2, "team": 0.0, "worker": 0.5},
+            "competence_correlation": -1.0,
+            "children_per_family": 10.0,
+            "slope_sd": 10.0,
+        }
+    ),
 }
 
 
@@ -102,10 +126,12 @@ def test_a_world_at_the_edge_is_drawn_whole_or_refused(stated: dict[str, object]
         assert np.isfinite(cells.mean[np.broadcast_to(cells.n > 0, cells.mean.shape)]).all()
         assert cells.ss is not None
         assert (cells.ss > -1e-9).all()
-        if outcome.kind != "continuous":
-            assert np.nanmin(cells.mean) >= 0
-        if outcome.kind == "binary":
-            assert np.nanmax(cells.mean) <= 1
+        low, high = getattr(outcome, "bounds", None) or (
+            -np.inf if outcome.kind == "continuous" else 0,
+            1 if outcome.kind == "binary" else np.inf,
+        )
+        assert np.nanmin(cells.mean) >= low
+        assert np.nanmax(cells.mean) <= high
     assert np.isfinite(delivery.exposure).all()
     for rung in ("offered", "delivered", "full_fidelity", "per_fidelity", "versus_rival"):
         for average in ("sample", "national"):

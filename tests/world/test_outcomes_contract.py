@@ -22,6 +22,22 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("duration", "record"): {"mean": 1.5, "effect": -0.4, "sd": 1.2},
     ("duration", "survey"): {"mean": 1.5, "effect": -0.4, "sd": 1.2},
 }
+NESTED = {"authority": 0.05, "team": 0.03, "worker": 0.1}
+COVARIATE = {"icc": NESTED, "correlation": {"authority": 0.5, "worker": 0.5, "family": 0.5}}
+VARIANTS: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
+    "bounded": (("continuous", "survey"), {"mean": 3.0, "bounds": [0, 4], "icc": NESTED}),
+    "siblings": (("continuous", "survey"), {"children_per_family": 1.73, "icc": NESTED}),
+    "bounded siblings": (("continuous", "survey"), {"bounds": [-2, 2], "children_per_family": 1.73}),
+    "covariate": (("continuous", "survey"), {"icc": NESTED, "covariate": COVARIATE}),
+    "nested binary": (("binary", "survey"), {"icc": NESTED, "competence_correlation": 0.5}),
+    "binary siblings": (("binary", "survey"), {"icc": NESTED, "children_per_family": 1.73}),
+    "binary on probabilities": (
+        ("binary", "survey"),
+        {"icc": NESTED, "effect": 0.02, "effect_scale": "probability"},
+    ),
+    "binary covariate": (("binary", "survey"), {"icc": NESTED, "covariate": COVARIATE}),
+}
+"""Kinds with a mechanism that is off by default."""
 WORLD = WorldSettings.model_validate(
     {
         "authorities": 6,
@@ -33,14 +49,17 @@ WORLD = WorldSettings.model_validate(
 KINDS = pytest.mark.parametrize("kind", OUTCOMES, ids=lambda kind: "-".join(kind))
 
 
-def delivered(kind: tuple[str, str], resolution: str, **changes: float) -> Delivery:
+def delivered(kind: tuple[str, str], resolution: str, **changes: Any) -> Delivery:
     """A study of six authorities, three of them treated, before the start and after it."""
-    outcome = OUTCOMES[kind](**{**SETTINGS[kind], **changes})  # type: ignore[arg-type]
+    outcome = OUTCOMES[kind].model_validate({**SETTINGS[kind], **changes})  # type: ignore[attr-defined]
     world = draw_world(WORLD, {"y": outcome}, 40, Streams(1, 0))
     allocation = two_arms(np.tile(np.arange(6), (40, 1)), 3, WORLD.time.start, randomised=True)
     sample = Sample(teams=1, workers=2, families=3) if kind[1] == "survey" else None
     occasions = np.array([1, 3])
-    return deliver(Fieldwork(world, allocation, "y", occasions, sample, resolution, spread=True))  # type: ignore[arg-type]
+    asked = resolution == "unit" and outcome.has_covariate
+    return deliver(
+        Fieldwork(world, allocation, "y", occasions, sample, resolution, spread=True, covariate=asked)  # type: ignore[arg-type]
+    )
 
 
 def test_every_kind_is_tried_and_says_what_it_is() -> None:
@@ -91,3 +110,31 @@ def test_the_most_rows_bound_what_is_drawn(kind: tuple[str, str]) -> None:
         rows = delivered(kind, resolution).roster.n_rows
         assert rows <= 6 * outcome.most_rows(WORLD, sample, families=families)  # type: ignore[attr-defined]
     assert outcome.faults(Time()) == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_can_be_switched_on_keeps_the_contract(variant: str) -> None:
+    """Rows of all authorities, a null twin that is the study without effect, truth as stated, bounded size."""
+    kind, stated = VARIANTS[variant]
+    outcome = OUTCOMES[kind].model_validate({**SETTINGS[kind], **stated})  # type: ignore[attr-defined]
+    sample = Sample(teams=1, workers=2, families=3)
+    for resolution in ("cell", "unit"):
+        delivery = delivered(kind, resolution, **stated)
+        turns = 2 if delivery.covariate is not None else 1
+        most = outcome.most_rows(WORLD, sample, families=resolution == "unit") * turns
+        assert delivery.roster.n_units("authority") == 6
+        assert delivery.roster.n_rows <= 6 * most
+        assert (delivery.stated.mean != delivery.null.mean).any()
+        for cells in (delivery.stated, delivery.null):
+            assert cells.mean.shape == (40, delivery.roster.n_rows, 2)
+            assert cells.ss is not None
+            assert np.array_equal(np.isnan(cells.mean), np.broadcast_to(cells.n == 0, cells.mean.shape))
+    without = delivered(kind, "unit", **{**stated, "effect": 0.0})
+    assert np.array_equal(without.stated.mean, without.null.mean, equal_nan=True)
+    world = draw_world(WORLD, {"y": outcome}, 2_000, Streams(1, 0))
+    full, none = (
+        outcome.effect_of(world, "y", np.array([3]), np.full((1, 1, 1), dose), 1.0) for dose in (1.0, 0.0)
+    )
+    assert full.mean() == pytest.approx(outcome.effect, rel=0.02)
+    assert np.abs(none).max() < 1e-12
+    assert outcome.faults(Time()) == []

@@ -55,6 +55,8 @@ class Delivery(Batch):
         Mean dose that the families of a row received, those who do not take part included.
     stated, null : Cells
         The outcome with the stated effect, and with every framework's effect zero.
+    covariate : float array or None, (replicate, row)
+        The covariate of single families, where an answer asks for it.
     """
 
     roster: Roster
@@ -62,6 +64,7 @@ class Delivery(Batch):
     exposure: Annotated[Floats, "replicate row occasion"]
     stated: Cells
     null: Cells
+    covariate: Annotated[Floats, "replicate row"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Fieldwork:
         Chance of a sampled family to be seen; None where everybody is.
     centred : bool
         Whether the framework's effect is that of the average null twin.
+    covariate : bool
+        Whether an answer reads the covariate of families, which is drawn only then, and families singly.
     """
 
     world: World
@@ -99,6 +104,7 @@ class Fieldwork:
     spread: bool = False
     reached: Floats | None = None
     centred: bool = False
+    covariate: bool = False
 
     @property
     def unit(self) -> Ints:

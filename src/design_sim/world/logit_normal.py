@@ -2,12 +2,8 @@
 
 Expectations over a standard normal are trapezoidal sums over (-9, 9). For the inverse logit of a spread s
 their error falls as exp(-2 pi^2 / (step s)): below 1e-12 up to a spread of 14, and 1e-5 at the widest, 30.
-
-Decision: roots are found by the Illinois rule (Dowell and Jarratt 1971, BIT 11, 168-174) with a bisection
-every fourth step, since importing an optimiser would take longer than all else that a scenario needs.
 """
 
-from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -15,6 +11,7 @@ import numpy as np
 from scipy import special
 
 from design_sim.arrays import Floats
+from design_sim.numerics.root import find_root
 
 _Z = np.linspace(-9.0, 9.0, 361)
 _WEIGHT = np.exp(-(_Z**2) / 2) / np.exp(-(_Z**2) / 2).sum()
@@ -49,28 +46,9 @@ def _expectation(values: Floats) -> float:
     return float(values @ _WEIGHT)
 
 
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a rising or falling function that changes sign between low and high is 0, to 1e-13."""
-    ends, values = [low, high], [function(low), function(high)]
-    last = None
-    for step in range(400):
-        middle = (ends[0] * values[1] - ends[1] * values[0]) / (values[1] - values[0])
-        if step % 4 == 3:
-            middle = (ends[0] + ends[1]) / 2
-        value = function(middle)
-        side = int((value > 0) == (values[1] > 0))
-        ends[side], values[side] = middle, value
-        if value == 0 or abs(ends[1] - ends[0]) < 1e-13 * max(1.0, abs(middle)):
-            break
-        if side == last:
-            values[1 - side] /= 2
-        last = side
-    return middle
-
-
 def _centre(mean: float, spread: float) -> float:
     bound = 40.0 + 10 * spread
-    return _root(lambda c: _expectation(special.expit(c + spread * _Z)) - mean, -bound, bound)
+    return find_root(lambda c: _expectation(special.expit(c + spread * _Z)) - mean, -bound, bound)
 
 
 def _sd(centre: float, spread: float) -> float:
@@ -104,7 +82,7 @@ def solve_logit_normal(mean: float, sd: float) -> LogitNormal:
             f"a mean of {mean:g} cannot be had with a standard deviation of {sd:g}; "
             f"below {largest:.3f} it can"
         )
-    spread = _root(lambda s: _sd(_centre(mean, s), s) - sd, 1e-9, _WIDEST)
+    spread = find_root(lambda s: _sd(_centre(mean, s), s) - sd, 1e-9, _WIDEST)
     return LogitNormal(_centre(mean, spread), spread)
 
 
@@ -180,7 +158,13 @@ def _level_shares(centre: float, total: float, squares: Floats) -> tuple[float, 
 def _shared(centre: float, total: float, covariance: float) -> float:
     """The correlation on the logit scale that gives a covariance on the 0..1 scale."""
     sd = float(np.sqrt(covariance))
-    return _root(lambda share: np.sqrt(_covariance(centre, total, share)) - sd, 0.0, 1.0)
+
+    def gap(share: float) -> float:
+        return float(np.sqrt(_covariance(centre, total, share))) - sd
+
+    if gap(0.0) >= 0:
+        return 0.0
+    return find_root(gap, 0.0, 1.0) if gap(1.0) > 0 else 1.0
 
 
 def _covariance(centre: float, total: float, share: float) -> float:
@@ -206,7 +190,7 @@ def _spread_of_components(
             f"a mean of {mean:g} cannot be had with a worker_sd of {np.sqrt(squares[2]):g} over components "
             f"that correlate by {correlation:g}; a smaller worker_sd or a higher correlation can"
         )
-    return _root(gap, least, _WIDEST)
+    return find_root(gap, least, _WIDEST)
 
 
 def mean_over_workers(authority: Floats, worker_spread: float) -> Floats:
@@ -239,4 +223,4 @@ def shift_for_difference(distribution: LogitNormal, difference: float) -> float:
     if not 0 < mean + difference < 1:
         raise ValueError(f"a mean of {mean:.3g} moved by {difference:g} would leave 0 to 1")
     bound = 80.0 + 20 * distribution.spread
-    return _root(lambda b: _expectation(special.expit(place + b)) - mean - difference, -bound, bound)
+    return find_root(lambda b: _expectation(special.expit(place + b)) - mean - difference, -bound, bound)

@@ -41,6 +41,16 @@ class OverTime(Stated):
     shock: Shock | None = None
     """A year that is different."""
 
+    @property
+    def has_siblings(self) -> bool:
+        """Whether a family may be several children, and so more than one observation."""
+        return False
+
+    @property
+    def has_covariate(self) -> bool:
+        """Whether a covariate of the families is stated."""
+        return False
+
     @model_validator(mode="after")
     def _something_is_their_own(self) -> Self:
         explained = self.quality_correlation**2 + self.deprivation_correlation**2
@@ -156,6 +166,16 @@ class Outcome(Protocol):
     @property
     def drawn_singly(self) -> bool:
         """Whether families are drawn one by one even where cells would do for the answers."""
+        ...
+
+    @property
+    def has_siblings(self) -> bool:
+        """Whether a family may be several children, and so more than one observation."""
+        ...
+
+    @property
+    def has_covariate(self) -> bool:
+        """Whether a covariate of the families is stated."""
         ...
 
     @property

@@ -1,64 +1,81 @@
 """A yes or no that a study collects from the families it samples, such as whether they would recommend.
 
-Authorities' risks are logit-normal, with the stated mean and a standard deviation on the probability scale of
-root(ICC x mean x (1 - mean)); families of an authority are alike but for the dose of their worker. Practice
-moves a risk as on records, here by the dose of each worker.
+Workers' risks are logit-normal around those of their team and authority, with the stated mean. Shares of the
+variance are on the probability scale: two families of an authority correlate by its share, two of a team by
+the authority's and the team's, two of a worker by all three. Practice moves a risk as on records, here by the
+dose of each worker; the truth of an authority is the mean over its workers' risks, at their mean dose.
 
-Decision: the ICC is that of authorities alone. Families of a worker are then exchangeable given the dose, and
-a worker's events binomial, whatever their number.
+Decision: children of a family are alike because each, with a chance of root rho, has the family's outcome in
+the place of one of its own (Lunn and Davies 1998, Biometrika 85, 487-490): any two of them correlate by rho
+given their worker, with practice and without it. A family takes part as a whole, and its worker's risk is
+then another for all its children; a beta-binomial family risk would lose some of rho where practice thins
+events.
+
+Decision: the covariate's parts correlate with the normal variables behind the outcome's: those of authority,
+team and worker on the logit scale, and that of the family, which has a yes where it exceeds a threshold (a
+biserial correlation, whatever the risk).
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
+from scipy import special
 
 from design_sim.arrays import Floats, Ints
-from design_sim.roster import Roster
-from design_sim.world.delivery import Delivery, Fieldwork, Sample
+from design_sim.world.delivery import Delivery, Fieldwork
 from design_sim.world.draw import enrolled
-from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference, solve_logit_normal
-from design_sim.world.outcome import Better, Deviations, OverTime
-from design_sim.world.outcomes.surveyed_continuous import seen_of, teams_present
+from design_sim.world.families import (
+    SurveyRows,
+    children_of_families,
+    draw_covariate,
+    member_parts,
+    observe_children,
+    survey_rows,
+    takes_part,
+)
+from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference
+from design_sim.world.outcome import Better, Deviations, national_mean
 from design_sim.world.risks import (
+    RiskScale,
     binary_cells,
     expected_risks,
+    mean_risk,
     move_events,
     refuse_unreachable,
     risk_faults,
+    risk_scale,
     risk_with_framework,
-    risks_of_authorities,
 )
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import Time
+from design_sim.world.surveyed import Surveyed
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
 
 
-class SurveyedBinary(OverTime):
+class SurveyedBinary(Surveyed):
     """A yes or no that a study collects from the families it samples."""
 
     kind: Literal["binary"] = "binary"
     source: Literal["survey"] = "survey"
     mean: Annotated[float, Field(ge=EDGE, le=1 - EDGE)]
-    """Mean risk over authorities, without any framework, at the start."""
+    """Mean risk over authorities, without any framework, at the start; `icc` is of the yes or no itself."""
     effect: Annotated[float, Field(gt=-1, lt=1)]
     """Mean risk difference of the framework at fidelity 1, over families that take part."""
     trend: Annotated[float, Field(gt=-1, lt=1)] = 0.0
     """National change of the mean risk in a year; the first year after the start has the stated mean."""
-    icc: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    """Share of the variance, on the probability scale, that lies between authorities (assumption)."""
     effect_scale: Literal["logit", "probability"] = "logit"
     """The scale on which the effect is the same for everyone."""
     better: Better = "higher"
 
-    drawn_singly: ClassVar[bool] = False
-
     @model_validator(mode="after")
     def _attainable(self) -> Self:
-        refuse_unreachable(solve_logit_normal(self.mean, self.authority_sd), self.effect, self.effect_scale)
-        if self.quality_correlation != 0 and self.icc == 0:
-            raise ValueError("quality_correlation has no effect while icc is 0")
+        try:
+            _ = self.risks(0)
+        except ValueError as reason:
+            raise ValueError(f"{reason} (icc is the share that its square is of mean x (1 - mean))") from None
+        refuse_unreachable(self.risks(0), self.effect, self.effect_scale)
         return self
 
     @property
@@ -69,20 +86,43 @@ class SurveyedBinary(OverTime):
     @property
     def authority_sd(self) -> float:
         """Standard deviation of a year's risk between authorities."""
-        return float(np.sqrt(self.icc) * self.sd)
+        return float(np.sqrt(self.icc.authority) * self.sd)
 
-    def risks(self, year: float, occasion_sd: float = 1.0) -> LogitNormal:
-        """Distribution of the authorities' risks at a time, in years from the first after the start."""
-        return risks_of_authorities(self, year, occasion_sd)
+    def risks(self, year: float) -> LogitNormal:
+        """Distribution of the risks of all workers at a time, in years from the first after the start."""
+        return self._scale(year).of_all
+
+    def _scale(self, year: float, occasion_sd: float = 1.0) -> RiskScale:
+        """The logit scale of risks at a time, in years from the first after the start."""
+        team, worker = (float(np.sqrt(share) * self.sd) for share in (self.icc.team, self.icc.worker))
+        sds = (self.authority_sd * occasion_sd, team, worker)
+        return risk_scale(float(national_mean(self, year)), self.mean, sds)
+
+    @property
+    def _workers_differ(self) -> bool:
+        return self.icc.team + self.icc.worker > 0
+
+    def _places(self, deviations: Deviations) -> tuple[Floats, list[RiskScale]]:
+        """Authorities on the logit scale, (replicate, authority, occasion), and each occasion's scale."""
+        scales = [self._scale(float(year), deviations.occasion_sd) for year in deviations.years]
+        centre, authority = (np.array(part) for part in list(zip(*scales, strict=True))[:2])
+        return centre + authority / deviations.occasion_sd * deviations.deviation, scales
 
     def expected(self, deviations: Deviations) -> Floats:
-        """Risks: logit-normal at every occasion, with the stated mean and spread between authorities."""
-        return expected_risks(self, deviations)
+        """Mean risks of the authorities over their workers, with the stated mean and spread between them."""
+        if not self._workers_differ:
+            return expected_risks(self, deviations)
+        return _mean_risks(*self._places(deviations))
 
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
         """Mean risk difference in each authority, given its risk, at the mean dose over its workers."""
         if self.effect == 0:
             return np.zeros((1, 1, 1))
+        if self._workers_differ and self.effect_scale == "logit":
+            places, scales = self._places(world.deviations(name).at(at))
+            moved = _mean_risks(places + shift_for_difference(self.risks(0), self.effect) * dose, scales)
+            effect: Floats = uptake * (moved - _mean_risks(places, scales))
+            return effect
         risk = world.expected(name)[:, :, at]
         return self._moved(risk, dose, uptake) - risk
 
@@ -92,36 +132,69 @@ class SurveyedBinary(OverTime):
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """Sample workers and families of the enrolled authorities; each worker's events are binomial."""
-        work, world, sample = fieldwork, fieldwork.world, fieldwork.sampled
-        team_of = np.repeat(np.arange(sample.teams), sample.workers)
-        worker = team_of * world.settings.workers.per_team + np.tile(np.arange(sample.workers), sample.teams)
-        copies = sample.families if work.resolution == "unit" else 1
-        index = np.arange(work.unit.shape[1] * worker.size * copies) // copies
-        roster = Roster(index // worker.size, index // sample.workers, index)
-        taken = team_of < teams_present(work)[:, :, np.newaxis]
-        n = np.repeat(taken.reshape(taken.shape[0], -1, 1) * float(sample.families // copies), copies, axis=1)
-        n = seen_of(work, roster, np.broadcast_to(n, (*n.shape[:2], work.occasions.size)))
-        dose = np.repeat(work.dose_of(worker), copies, axis=1)
-        risk = world.expected(work.outcome)[:, :, work.occasions]
-        risk = roster.spread(enrolled(risk, work.unit), "authority")
-        shape = (world.n_replicates, roster.n_rows, work.occasions.size)
+        work, world, uptake = fieldwork, fieldwork.world, fieldwork.world.settings.uptake
+        singly = self.drawn_singly or work.covariate
+        rows = survey_rows(work, singly=singly or work.resolution == "unit")
+        shape = (world.n_replicates, *rows.n.shape[1:])
+        dose = rows.of_workers(work.dose_of(rows.workers))
+        risk = np.broadcast_to(self._risks_of_rows(work, rows), shape)
+        if singly:
+            return self._deliver_singly(work, rows, risk, dose)
         rng = world.streams.rng("families", work.outcome)
-        without = rng.binomial(n.astype(np.int64), risk, shape).astype(np.float64)
-        n_all, risk = np.broadcast_to(n, shape), np.broadcast_to(risk, shape)
+        without = rng.binomial(rows.n.astype(np.int64), risk, shape).astype(np.float64)
         moved = without
         if self.effect != 0:
-            changed = np.broadcast_to(self._moved(risk, dose, world.settings.uptake), shape)
-            moved = move_events(without, n_all, risk, changed, world.streams, work.outcome)
-        exposure = world.settings.uptake * np.broadcast_to(dose, (*dose.shape[:2], work.occasions.size))
-        stated, null = (binary_cells(n, events) for events in (moved, without))
-        return Delivery(roster, work.occasions, exposure, stated, null)
+            changed = np.broadcast_to(self._moved(risk, dose, uptake), shape)
+            n = np.broadcast_to(rows.n, shape)
+            moved = move_events(without, n, risk, changed, world.streams, work.outcome)
+        stated, null = (binary_cells(rows.n, events) for events in (moved, without))
+        exposure = uptake * np.broadcast_to(dose, (*dose.shape[:2], work.occasions.size))
+        return Delivery(rows.roster, work.occasions, exposure, stated, null)
 
-    def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
-        """Sampled workers, or all their families."""
-        if sample is None:
-            return 0
-        return sample.teams * sample.workers * (sample.families if families else 1)
+    def _risks_of_rows(self, work: Fieldwork, rows: SurveyRows) -> Floats:
+        """Risk of the families of every row, (replicate, row, occasion)."""
+        if not self._workers_differ:
+            risk = work.world.expected(work.outcome)[:, :, work.occasions]
+            return rows.roster.spread(enrolled(risk, work.unit), "authority")
+        places, scales = self._places(work.world.deviations(work.outcome).at(work.occasions))
+        team, worker = (np.array(part) for part in list(zip(*scales, strict=True))[2:])
+        place = rows.roster.spread(enrolled(places, work.unit), "authority")
+        risks: Floats = special.expit(place + member_parts(work, rows, self, (team, worker)))
+        return risks
+
+    def _deliver_singly(self, work: Fieldwork, rows: SurveyRows, risk: Floats, dose: Floats) -> Delivery:
+        """Every sampled family in a row, its children one by one."""
+        streams, name = work.world.streams, work.outcome
+        family = streams.rng("families", name).standard_normal(risk.shape)
+        of_family = special.ndtr(-family)
+        siblings = streams.rng("siblings", name) if self.has_siblings else None
+        alike = np.sqrt(self.sibling_correlation)
+
+        def of_child() -> Floats:
+            if siblings is None:
+                return of_family
+            copies, own = siblings.random((2, *risk.shape))
+            return np.where(copies < alike, of_family, own)
+
+        twins = [risk]
+        if self.effect != 0:
+            moved = self._moved(risk, dose, 1.0) - risk
+            twins.append(risk + takes_part(work, risk.shape) * moved)
+        children = children_of_families(work, rows.n, self.children_per_family)
+        null, *stated = observe_children(
+            children, twins, of_child, lambda at, drawn: (drawn < at).astype(np.float64)
+        )
+        exposure = work.world.settings.uptake * np.broadcast_to(dose, (*dose.shape[:2], work.occasions.size))
+        covariate = draw_covariate(work, rows, self, family)
+        return Delivery(rows.roster, work.occasions, exposure, stated[0] if stated else null, null, covariate)
 
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads out of 0 to 1; the first year that it does."""
-        return risk_faults(self, time)
+        return risk_faults(self, time, self._scale)
+
+
+def _mean_risks(places: Floats, scales: list[RiskScale]) -> Floats:
+    """Mean risks over the workers of authorities, (replicate, authority, occasion)."""
+    places = np.broadcast_to(places, (*places.shape[:2], len(scales)))
+    means = [mean_risk(places[:, :, at], scale.within) for at, scale in enumerate(scales)]
+    return np.stack(means, axis=2)

@@ -2,9 +2,18 @@
 
 Authority, team and worker each have a normal part with the stated share of the variance; the families of a
 worker are normal around them. Where workers do not differ, authorities are the rows.
+
+Decision: a score with bounds is such an outcome held within them. Shares of variance, correlations and the
+effect belong to the latent score, which is normal; its mean and standard deviation are solved for, so that
+the stated ones are those of the score that is seen, and so is the shift that moves its mean by the stated
+effect at fidelity 1 in the average population. Near a bound the same shift moves less. A trend or a shock
+moves the latent mean, and the latent standard deviation stays. The truth of an authority is the expected
+difference given its latent mean, at the mean dose over its workers: over their mixture an effect of half a
+standard deviation would be smaller by .2 %, by .5 % where competence raises fidelity and scores of the same
+workers, and by 2 % where fidelity counts from a threshold on.
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,40 +21,40 @@ from pydantic import Field, model_validator
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.stated import Correlation, Positive, Stated
-from design_sim.world.delivery import Delivery, Fieldwork, Sample
+from design_sim.stated import Positive
+from design_sim.world.bounded import (
+    HeldNormal,
+    centre_of_mean,
+    held_mean,
+    hold,
+    solve_held_normal,
+    spread_of_means,
+)
+from design_sim.world.delivery import Delivery, Fieldwork
 from design_sim.world.draw import enrolled
-from design_sim.world.fidelity import worker_deviation
-from design_sim.world.outcome import Better, Deviations, OverTime, national_mean, practised_on
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.families import (
+    SurveyRows,
+    children_of_families,
+    draw_covariate,
+    member_parts,
+    observe_children,
+    seen_of,
+    survey_rows,
+    takes_part,
+    teams_present,
+)
+from design_sim.world.outcome import Better, Deviations, in_shock, national_mean, practised_on
+from design_sim.world.settings import Time
+from design_sim.world.surveyed import Surveyed
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
 
 
-class ICC(Stated):
-    """Share of a surveyed outcome's variance at each level above the family."""
-
-    authority: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    """Share between authorities (assumption)."""
-    team: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share between the teams of an authority; .02 would be plausible (assumption)."""
-    worker: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share between the workers of a team; .02, for engagement .08, would be plausible (assumption)."""
-
-    @property
-    def family(self) -> float:
-        """Share of the variance between the families of a worker."""
-        return 1 - self.authority - self.team - self.worker
-
-    @model_validator(mode="after")
-    def _leaves_families_some(self) -> Self:
-        if self.family <= 0:
-            raise ValueError(f"the shares sum to {1 - self.family:g}; they must leave families some")
-        return self
+Bound = Annotated[float, Field(ge=-1e12, le=1e12)]
 
 
-class SurveyedContinuous(OverTime):
+class SurveyedContinuous(Surveyed):
     """A continuous outcome that a study collects from the families it samples."""
 
     kind: Literal["continuous"] = "continuous"
@@ -54,64 +63,149 @@ class SurveyedContinuous(OverTime):
     """Mean without any framework at the start, in the outcome's units."""
     sd: Positive = 1.0
     """Standard deviation over families and authorities."""
+    bounds: Annotated[tuple[Bound, Bound], Field(strict=False)] | None = None
+    """The lowest and the highest possible score, such as [0, 95]; none if not given. `icc`, `covariate` and
+    `sibling_correlation` are then of the latent score, which the bounds cut off."""
     effect: float
-    """Effect of the framework at fidelity 1 on a family that takes part, in the outcome's units."""
+    """Effect of the framework at fidelity 1 on a family that takes part, in the outcome's units; with bounds
+    on the average family."""
     trend: float = 0.0
     """National change a year, in the outcome's units; the first year after the start has the stated mean."""
-    icc: ICC = ICC()
-    competence_correlation: Correlation = 0.0
-    """Correlation of the worker part with competence, within an authority."""
     better: Better = "higher"
 
-    drawn_singly: ClassVar[bool] = False
-
     @model_validator(mode="after")
-    def _correlates_with_something(self) -> Self:
-        if self.competence_correlation != 0 and self.icc.worker == 0:
-            raise ValueError("competence_correlation has no effect while icc.worker is 0")
-        if self.quality_correlation != 0 and self.icc.authority == 0:
-            raise ValueError("quality_correlation has no effect while icc.authority is 0")
+    def _within_bounds(self) -> Self:
+        if self.bounds is None:
+            return self
+        if not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"bounds must rise; {self.bounds[0]:g} is not below {self.bounds[1]:g}")
+        try:
+            _ = self._latent, self._shift
+        except ValueError as reason:
+            raise ValueError(f"{reason} (bounds with mean, sd and effect)") from None
         return self
 
     @property
+    def drawn_singly(self) -> bool:
+        """Whether families are not exchangeable given their worker: siblings, or scores cut off singly."""
+        return self.has_siblings or self.bounds is not None
+
+    @property
     def authority_sd(self) -> float:
-        """Standard deviation of the authority part."""
-        return float(self.sd * np.sqrt(self.icc.authority))
+        """Standard deviation of a year's true mean between authorities."""
+        between = float(self._latent.spread * np.sqrt(self.icc.authority))
+        if self.bounds is None:
+            return between
+        return spread_of_means(self._latent.centre, between, self._within, self.bounds)
+
+    @property
+    def _latent(self) -> HeldNormal:
+        """Mean and standard deviation of the latent score at the start; the score's own without bounds."""
+        if self.bounds is None:
+            return HeldNormal(self.mean, self.sd)
+        return solve_held_normal(self.mean, self.sd, self.bounds)
+
+    @property
+    def _within(self) -> float:
+        """Standard deviation of latent scores within an authority."""
+        return float(self._latent.spread * np.sqrt(1 - self.icc.authority))
+
+    @property
+    def _shift(self) -> float:
+        """What full practice adds to the latent score of a family that takes part."""
+        if self.bounds is None or self.effect == 0:
+            return self.effect
+        centre, spread = self._latent
+        return centre_of_mean(self.mean + self.effect, spread, self.bounds) - centre
+
+    def _places(self, deviations: Deviations) -> Floats:
+        """Latent means of the authorities, (replicate, authority, occasion)."""
+        between = float(self._latent.spread * np.sqrt(self.icc.authority))
+        means = national_mean(self, deviations.years)
+        if self.bounds is not None:
+            total = float(np.hypot(self._within, between * deviations.occasion_sd))
+            means = np.array([centre_of_mean(float(mean), total, self.bounds) for mean in means])
+        return means + between * deviations.deviation
 
     def expected(self, deviations: Deviations) -> Floats:
         """Means around the national one."""
-        return national_mean(self, deviations.years) + self.authority_sd * deviations.deviation
+        places = self._places(deviations)
+        return places if self.bounds is None else held_mean(places, self._within, self.bounds)
 
     def effect_of(self, world: "World", name: str, at: Ints, dose: Floats, uptake: float) -> Floats:
-        """uptake x dose x effect, the same for every family."""
-        return self.effect * uptake * dose
+        """uptake x dose x effect, the same for every family; with bounds, given the authority's place."""
+        if self.bounds is None or self.effect == 0:
+            return self.effect * uptake * dose
+        places = self._places(world.deviations(name).at(at))
+        moved = held_mean(places + self._shift * dose, self._within, self.bounds)
+        effect: Floats = uptake * (moved - held_mean(places, self._within, self.bounds))
+        return effect
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """Sample workers and families of the enrolled authorities."""
         work, world = fieldwork, fieldwork.world
-        present = teams_present(work)
+        if self.drawn_singly or work.covariate:
+            return self._deliver_singly(work)
         expected = enrolled(self.expected(world.deviations(work.outcome).at(work.occasions)), work.unit)
         if work.resolution == "cell" and not self._workers_differ(world):
             roster = Roster.of_authorities(work.unit.shape[1])
-            n = (present * work.sampled.workers * work.sampled.families).astype(np.float64)[:, :, np.newaxis]
-            dose = work.dose
+            sampled = teams_present(work) * work.sampled.workers * work.sampled.families
+            n = np.broadcast_to(
+                sampled.astype(np.float64)[:, :, np.newaxis], (*sampled.shape, work.occasions.size)
+            )
+            n, dose = seen_of(work, roster, n), work.dose
         else:
-            roster, n, members, dose = self._worker_rows(work, present)
-            expected = roster.spread(expected, "authority") + members
-        n = seen_of(work, roster, np.broadcast_to(n, (*n.shape[:2], work.occasions.size)))
+            rows = survey_rows(work, singly=work.resolution == "unit")
+            roster, n, dose = rows.roster, rows.n, rows.of_workers(work.dose_of(rows.workers))
+            expected = roster.spread(expected, "authority") + self._members(work, rows)
         null = draw_families(work, expected, n, self.sd * float(np.sqrt(self.icc.family)))
         uptake = world.settings.uptake
         stated = practised_on(null, self.effect * dose, uptake, world.streams, work.outcome)
         return Delivery(roster, work.occasions, uptake * dose, stated, null)
 
-    def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
-        """Sampled workers, or all their families."""
-        if sample is None:
-            return 0
-        return sample.teams * sample.workers * (sample.families if families else 1)
+    def _deliver_singly(self, work: Fieldwork) -> Delivery:
+        """Every sampled family in a row, its children cut off at the bounds one by one."""
+        world, name = work.world, work.outcome
+        rows = survey_rows(work, singly=True)
+        places = self._places(world.deviations(name).at(work.occasions))
+        place = rows.roster.spread(enrolled(places, work.unit), "authority") + self._members(work, rows)
+        dose = rows.of_workers(work.dose_of(rows.workers))
+        family = world.streams.rng("families", name).standard_normal((world.n_replicates, *rows.n.shape[1:]))
+        siblings = world.streams.rng("siblings", name) if self.has_siblings else None
+        shared = float(np.sqrt(self.sibling_correlation))
+        own = float(np.sqrt(1 - self.sibling_correlation))
+        spread = self._latent.spread * float(np.sqrt(self.icc.family))
+
+        def below_worker() -> Floats:
+            if siblings is None:
+                return spread * family
+            return spread * (shared * family + own * siblings.standard_normal(family.shape))
+
+        def score(at: Floats, deviation: Floats) -> Floats:
+            latent: Floats = deviation + at
+            return hold(latent, self.bounds)
+
+        twins = [place]
+        if (self._shift * dose).any():
+            twins.append(place + self._shift * dose * takes_part(work, family.shape))
+        children = children_of_families(work, rows.n, self.children_per_family)
+        null, *moved = observe_children(children, twins, below_worker, score)
+        exposure = world.settings.uptake * dose
+        covariate = draw_covariate(work, rows, self, family)
+        return Delivery(rows.roster, work.occasions, exposure, moved[0] if moved else null, null, covariate)
 
     def faults(self, time: Time) -> list[str]:
-        """None: a trend may lead anywhere."""
+        """A trend or a shock that leads out of the bounds; without bounds they may lead anywhere."""
+        if self.bounds is None:
+            return []
+        with np.errstate(over="ignore"):
+            means = national_mean(self, time.years)
+        for year, mean in zip(time.years, means, strict=True):
+            try:
+                centre_of_mean(float(mean), self._latent.spread, self.bounds)
+            except ValueError as reason:
+                key = "shock.change" if self.shock and in_shock(self.shock, year) else "trend"
+                return [f"{key}: in year {int(np.floor(year + 0.5))} from the start, {reason}"]
         return []
 
     def _workers_differ(self, world: "World") -> bool:
@@ -121,46 +215,12 @@ class SurveyedContinuous(OverTime):
         vary = fidelity.worker_sd + fidelity.team_sd + fidelity.turnover > 0
         return between or ((vary or world.settings.subgroup is not None) and self.effect != 0)
 
-    def _worker_rows(self, work: Fieldwork, present: Ints) -> tuple[Roster, Floats, Floats, Floats]:
-        """Rows of workers, or of their families: roster, n, team and worker parts, dose."""
-        sample, world, unit, name = work.sampled, work.world, work.unit, work.outcome
-        team_of = np.repeat(np.arange(sample.teams), sample.workers)
-        in_team = np.tile(np.arange(sample.workers), sample.teams)
-        worker = team_of * world.settings.workers.per_team + in_team
-        copies = sample.families if work.resolution == "unit" else 1
-        n_slots, n_workers = unit.shape[1], worker.size
-        index = np.arange(n_slots * n_workers * copies) // copies
-        roster = Roster(index // n_workers, index // sample.workers, index)
-        taken = (team_of < present[:, :, np.newaxis]).reshape(present.shape[0], -1, 1)
-        n = np.repeat(taken * float(sample.families // copies), copies, axis=1)
-        parts = np.zeros((1, n_slots, n_workers))
-        if self.icc.team:
-            teams = enrolled(world.members("team_effect", sample.teams, name), unit)
-            parts = parts + self.sd * np.sqrt(self.icc.team) * teams[:, :, team_of]
-        if self.icc.worker:
-            own = worker_deviation(world, unit, worker, "worker_effect", self.competence_correlation, name)
-            parts = parts + self.sd * np.sqrt(self.icc.worker) * own
-        dose = work.dose_of(worker)
-        members = np.repeat(parts.reshape(parts.shape[0], -1, 1), copies, axis=1)
-        return roster, n, members, np.repeat(dose, copies, axis=1)
-
-
-def teams_present(work: Fieldwork) -> Ints:
-    """Teams sampled in each slot, fewer where an authority has fewer: (replicate, slot)."""
-    there, asked = work.world.n_teams, work.sampled.teams
-    if there.min() >= asked:
-        return np.full((1, work.unit.shape[1]), asked)
-    return np.minimum(enrolled(there[np.newaxis], work.unit), asked).astype(np.int64)
-
-
-def seen_of(work: Fieldwork, roster: Roster, n: Floats) -> Floats:
-    """How many of the sampled families are seen: all, or a binomial number, (replicate, row, occasion)."""
-    if work.reached is None:
-        return n
-    chance = roster.spread(work.reached, "authority")
-    shape = (work.world.n_replicates, *n.shape[1:])
-    seen = work.world.streams.rng("loss", work.outcome).binomial(n.astype(np.int64), chance, shape)
-    return seen.astype(np.float64)
+    def _members(self, work: Fieldwork, rows: SurveyRows) -> Floats:
+        """What teams and workers add to the score of their families, (replicate, row, 1)."""
+        team, worker = (
+            float(self._latent.spread * np.sqrt(share)) for share in (self.icc.team, self.icc.worker)
+        )
+        return member_parts(work, rows, self, (team, worker))
 
 
 def draw_families(work: Fieldwork, expected: Floats, n: Floats, sd: float) -> Cells:

@@ -11,12 +11,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from design_sim.arrays import Floats, Ints
-from design_sim.roster import Roster
 from design_sim.world.counts import Counted, deliver_counts, draw_events
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
+from design_sim.world.families import survey_rows
 from design_sim.world.outcome import Better, Deviations, OverTime
-from design_sim.world.outcomes.surveyed_continuous import seen_of, teams_present
 from design_sim.world.proportional import (
     lognormal_means,
     proportional_effect,
@@ -78,7 +77,8 @@ class SurveyedCount(OverTime):
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """Sample workers and families of the enrolled authorities, and count their events."""
         work, world = fieldwork, fieldwork.world
-        roster, n, dose = rows_of_workers(work)
+        rows = survey_rows(work, singly=work.resolution == "unit")
+        roster, n, dose = rows.roster, rows.n, rows.of_workers(work.dose_of(rows.workers))
         rate = roster.spread(
             enrolled(world.expected(work.outcome)[:, :, work.occasions], work.unit), "authority"
         )
@@ -96,30 +96,3 @@ class SurveyedCount(OverTime):
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads means out of range; the first occasion that it does."""
         return proportional_faults(self, time)
-
-
-def rows_of_workers(work: Fieldwork) -> tuple[Roster, Floats, Floats]:
-    """The sampled workers as rows, or their families at resolution `unit`.
-
-    Returns
-    -------
-    roster : Roster
-        Whose the rows are.
-    n : float array, (1 or replicate, row, occasion)
-        Families seen.
-    dose : float array, (replicate, row, occasion)
-        Dose of those who take part; occasion axis 1 where it is the same at all.
-    """
-    sample = work.sampled
-    team_of = np.repeat(np.arange(sample.teams), sample.workers)
-    worker = team_of * work.world.settings.workers.per_team + np.tile(np.arange(sample.workers), sample.teams)
-    copies = sample.families if work.resolution == "unit" else 1
-    index = np.arange(work.unit.shape[1] * worker.size * copies) // copies
-    roster = Roster(index // worker.size, index // sample.workers, index)
-    taken = team_of < teams_present(work)[:, :, np.newaxis]
-    n = np.repeat(taken.reshape(taken.shape[0], -1, 1) * float(sample.families // copies), copies, axis=1)
-    n = seen_of(work, roster, np.broadcast_to(n, (*n.shape[:2], work.occasions.size)))
-    dose = work.dose_of(worker)
-    if dose.shape[1] > 1:
-        dose = np.repeat(dose, copies, axis=1)
-    return roster, n, dose

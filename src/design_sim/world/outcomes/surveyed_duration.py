@@ -14,8 +14,8 @@ from design_sim.stated import Positive
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
 from design_sim.world.durations import Lasted, deliver_durations, draw_mean_durations, gamma_shape
+from design_sim.world.families import survey_rows
 from design_sim.world.outcome import Better, Deviations, OverTime
-from design_sim.world.outcomes.surveyed_count import rows_of_workers
 from design_sim.world.proportional import (
     Mean,
     lognormal_means,
@@ -78,7 +78,8 @@ class SurveyedDuration(OverTime):
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """Sample workers and families of the enrolled authorities; a worker's sum of durations is gamma."""
         work, world = fieldwork, fieldwork.world
-        roster, n, dose = rows_of_workers(work)
+        rows = survey_rows(work, singly=work.resolution == "unit")
+        roster, n, dose = rows.roster, rows.n, rows.of_workers(work.dose_of(rows.workers))
         expected = roster.spread(
             enrolled(world.expected(work.outcome)[:, :, work.occasions], work.unit), "authority"
         )

@@ -1,0 +1,237 @@
+"""Families that a study samples, worker by worker: their rows, who is seen and takes part, what they share.
+
+Decision: where families are not exchangeable given their worker (siblings, bounded scores, a covariate of
+their own) each is a row, with as many observations as it has children. What a child's outcome is given its
+row's place is for the kind of outcome to say; here the children of all families are drawn one after another,
+the first of each, the second, and so on, so that cost grows with the largest family.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from design_sim.arrays import Floats, Ints
+from design_sim.cells import Cells
+from design_sim.roster import Roster
+from design_sim.world.draw import enrolled
+from design_sim.world.fidelity import worker_deviation
+from design_sim.world.surveyed import PARTS, Part, Surveyed
+
+if TYPE_CHECKING:
+    from design_sim.world.delivery import Fieldwork
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyRows:
+    """The rows of a survey: the sampled workers of every slot, or their families one by one.
+
+    Parameters
+    ----------
+    roster : Roster
+        Who belongs to whom.
+    n : float array, (replicate or 1, row, occasion)
+        Families that are seen.
+    workers, teams : int arrays, (worker,)
+        Which workers of an authority are sampled, and the team of each.
+    copies : int
+        Rows of every worker.
+    """
+
+    roster: Roster
+    n: Floats
+    workers: Ints
+    teams: Ints
+    copies: int
+
+    def of_workers(self, values: Floats) -> Floats:
+        """Give every row its worker's value: (replicate, slot x worker, ...) to (replicate, row, ...)."""
+        return np.repeat(values, self.copies, axis=1)
+
+    @property
+    def occasion(self) -> Ints:
+        """The occasion of each row's family, where a row is one family at one occasion: (row,)."""
+        occasion: Ints = np.arange(self.roster.n_rows) % self.n.shape[2]
+        return occasion
+
+
+def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
+    """Sample workers, and their families as a cell or one by one, and see who is seen.
+
+    Families of another occasion are other ones. Where they have a covariate, which a row has one of, every
+    family stands in a row of its own that is empty at all occasions but its own.
+    """
+    sample = work.sampled
+    occasions = work.occasions.size
+    teams = np.repeat(np.arange(sample.teams), sample.workers)
+    workers = teams * work.world.settings.workers.per_team + np.tile(np.arange(sample.workers), sample.teams)
+    turns = occasions if work.covariate else 1
+    copies = sample.families * turns if singly else 1
+    index = np.arange(work.unit.shape[1] * workers.size * copies) // copies
+    roster = Roster(index // workers.size, index // sample.workers, index)
+    taken = (teams < teams_present(work)[:, :, np.newaxis]).astype(np.float64)
+    each = 1 if singly else sample.families
+    n = np.repeat(each * taken.reshape(taken.shape[0], -1, 1), copies, axis=1)
+    n = np.broadcast_to(n, (*n.shape[:2], occasions))
+    if turns > 1:
+        n = n * (np.arange(n.shape[1])[:, np.newaxis] % turns == np.arange(occasions))
+    return SurveyRows(roster, seen_of(work, roster, n), workers, teams, copies)
+
+
+def teams_present(work: "Fieldwork") -> Ints:
+    """Teams sampled in each slot, fewer where an authority has fewer: (replicate, slot)."""
+    there, asked = work.world.n_teams, work.sampled.teams
+    if there.min() >= asked:
+        return np.full((1, work.unit.shape[1]), asked)
+    return np.minimum(enrolled(there[np.newaxis], work.unit), asked).astype(np.int64)
+
+
+def seen_of(work: "Fieldwork", roster: Roster, n: Floats) -> Floats:
+    """How many of the sampled families are seen: all, or a binomial number, (replicate, row, occasion)."""
+    if work.reached is None:
+        return n
+    chance = roster.spread(work.reached, "authority")
+    shape = (work.world.n_replicates, *n.shape[1:])
+    seen = work.world.streams.rng("loss", work.outcome).binomial(n.astype(np.int64), chance, shape)
+    return seen.astype(np.float64)
+
+
+def member_parts(
+    work: "Fieldwork", rows: SurveyRows, outcome: Surveyed, sds: tuple[Floats | float, Floats | float]
+) -> Floats:
+    """What teams and workers add to their families' places, (replicate or 1, row, occasion or 1).
+
+    Parameters
+    ----------
+    sds : two floats or float arrays, (occasion,)
+        Standard deviations of the parts of teams and of workers.
+    """
+    parts = np.zeros((1, work.unit.shape[1], rows.workers.size, 1))
+    for part, sd in zip(("team", "worker"), sds, strict=True):
+        if np.any(sd):
+            parts = parts + sd * _members(work, rows, outcome, part)[..., np.newaxis]
+    return rows.of_workers(parts.reshape(parts.shape[0], -1, parts.shape[3]))
+
+
+def _members(work: "Fieldwork", rows: SurveyRows, outcome: Surveyed, part: str) -> Floats:
+    """Standard normals behind the parts of teams or workers, (replicate, slot, worker)."""
+    world, name = work.world, work.outcome
+    if part == "team":
+        return enrolled(world.members("team_effect", work.sampled.teams, name), work.unit)[:, :, rows.teams]
+    competence = outcome.competence_correlation
+    return worker_deviation(world, work.unit, rows.workers, "worker_effect", competence, name)
+
+
+def children_of_families(work: "Fieldwork", n: Floats, mean: float) -> Floats:
+    """Children of the families that are seen, all of whom are observed: (replicate, row, occasion)."""
+    if mean == 1:
+        return n
+    shape = (work.world.n_replicates, *n.shape[1:])
+    more = work.world.streams.rng("children", work.outcome).poisson(mean - 1, shape)
+    children: Floats = n * (1 + more)
+    return children
+
+
+def takes_part(work: "Fieldwork", shape: tuple[int, ...]) -> Floats | float:
+    """1 where a family takes part, as a whole, and else 0: (replicate, row, occasion)."""
+    uptake = work.world.settings.uptake
+    if uptake == 1:
+        return 1.0
+    return work.world.streams.rng("uptake", work.outcome).binomial(1, uptake, shape).astype(np.float64)
+
+
+def observe_children(
+    n: Floats, twins: Sequence[Floats], own: Callable[[], Floats], outcome: Callable[[Floats, Floats], Floats]
+) -> list[Cells]:
+    """The cells of families, from the outcomes of their children in a study and in its twin.
+
+    Parameters
+    ----------
+    n : float array, (replicate or 1, row, occasion)
+        Children of each family.
+    twins : sequence of float arrays, (replicate, row, occasion)
+        Where the families stand, in the study and in its twin.
+    own : callable
+        Draws what the next child of every family has of its own, the same in either.
+    outcome : callable
+        A child's outcome from where its family stands and what it has of its own.
+    """
+    largest, empty = max(int(n.max()), 1), n == 0
+    first: list[Floats] = []
+    totals: list[Floats] = []
+    squares: list[Floats] = []
+    for child in range(largest):
+        drawn = own()
+        for twin, place in enumerate(twins):
+            value = outcome(place, drawn)
+            if child == 0:
+                first.append(value)
+                totals.append(np.zeros(value.shape))
+                squares.append(np.zeros(value.shape))
+                continue
+            beyond = np.where(n > child, value - first[twin], 0.0)
+            totals[twin] += beyond
+            squares[twin] += beyond**2
+    cells = []
+    for one, total, square in zip(first, totals, squares, strict=True):
+        count = np.maximum(n, 1.0)
+        mean = np.where(empty, np.nan, one + total / count) if empty.any() else one + total / count
+        ss = square - total**2 / count if largest > 1 else np.zeros((1, *n.shape[1:]))
+        cells.append(Cells(n, mean, np.maximum(ss, 0.0)))
+    return cells
+
+
+def draw_covariate(work: "Fieldwork", rows: SurveyRows, outcome: Surveyed, family: Floats) -> Floats | None:
+    """The covariate of each row's family, of mean 0 and standard deviation 1: (replicate, row).
+
+    Parameters
+    ----------
+    family : float array, (replicate, row, occasion)
+        Standard normals behind the outcome's family parts.
+
+    Notes
+    -----
+    At every level the covariate's part is rho x the outcome's own + root(1 - rho^2) x one of its own, in
+    standard deviations of the parts.
+    """
+    stated = outcome.covariate
+    if stated is None or not work.covariate:
+        return None
+    total: Floats = np.zeros((1, rows.roster.n_rows))
+    for part in PARTS:
+        share, correlation = getattr(stated.icc, part), getattr(stated.correlation, part)
+        if share == 0:
+            continue
+        value = np.sqrt(1 - correlation**2) * _own_part(work, rows, part)
+        if correlation:
+            value = value + correlation * _shared_part(work, rows, outcome, part, family)
+        total = total + np.sqrt(share) * value
+    return total
+
+
+def _own_part(work: "Fieldwork", rows: SurveyRows, part: Part) -> Floats:
+    """What a covariate shares with no outcome at a level, standardised: (replicate, row)."""
+    world, name = work.world, work.outcome
+    if part == "family":
+        shape = (world.n_replicates, rows.roster.n_rows)
+        return world.streams.rng("covariate_family", name).standard_normal(shape)
+    members = {"authority": np.zeros_like(rows.workers), "team": rows.teams, "worker": rows.workers}[part]
+    drawn = world.members(f"covariate_{part}", int(members[-1]) + 1, name)
+    of_workers = enrolled(drawn, work.unit)[:, :, members]
+    return rows.of_workers(of_workers.reshape(of_workers.shape[0], -1))
+
+
+def _shared_part(
+    work: "Fieldwork", rows: SurveyRows, outcome: Surveyed, part: Part, family: Floats
+) -> Floats:
+    """The outcome's own part at a level, standardised: (replicate, row)."""
+    if part == "family":
+        return family[:, np.arange(rows.roster.n_rows), rows.occasion]
+    if part == "authority":
+        deviations = work.world.deviations(work.outcome).at(work.occasions)
+        values = enrolled(deviations.deviation / deviations.occasion_sd, work.unit)
+        occasion = rows.occasion if values.shape[2] > 1 else np.zeros_like(rows.occasion)
+        return values[:, rows.roster.authority, occasion]
+    of_workers = _members(work, rows, outcome, part)
+    return rows.of_workers(of_workers.reshape(of_workers.shape[0], -1))
