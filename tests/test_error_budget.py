@@ -7,7 +7,8 @@ import pytest
 
 from design_sim import budget_report
 from design_sim.cli import execute
-from design_sim.error_budget import MEANINGS, MECHANISMS, Budget, budget, mechanisms_of, shapley
+from design_sim.error_budget import Budget, budget, mechanisms_of, shapley
+from design_sim.mechanisms import MEANINGS, MECHANISMS, Conditions
 from design_sim.sweep import parse
 
 FILE = """
@@ -169,9 +170,10 @@ def test_every_mechanism_is_told_when_it_is_there_and_not_when_it_is_off(name: s
     if name in ("attrition", "observer_bias", "measurement_error"):
         study = parse(SURVEY, "survey").cases[0].scenario.studies["trial"]
     assert name in mechanisms_of(scenario, study)
-    without = MECHANISMS[name](scenario.world, study.design)
-    assert without != (scenario.world, study.design)
-    assert MECHANISMS[name](*without) == without
+    stated = Conditions(scenario.world, scenario.outcomes, study.design)
+    without = MECHANISMS[name](stated)
+    assert without != stated
+    assert MECHANISMS[name](without) == without
 
 
 def test_jobs_change_no_number() -> None:

@@ -197,9 +197,12 @@ def check(
     resolution: Resolution = None,
 ) -> None:
     """Find every fault of a scenario file, or say what would run."""
+    from design_sim.wording import score_words
+
     sweep = _load(file, changes, replicates=replicates, seed=seed, resolution=resolution)
     varied = {path: dict.fromkeys(str(case.settings[path]) for case in sweep.cases) for path in sweep.varied}
     lines = [f"varied: {path} = {', '.join(values)}" for path, values in varied.items()]
+    lines += filter(None, dict.fromkeys(score_words(case.scenario.world) for case in sweep.cases))
     print_parts(announced(sweep), *lines, "", answers_table(sweep), "", size_in_words(sweep))
 
 

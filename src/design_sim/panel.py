@@ -35,6 +35,9 @@ class Panel(Batch):
         Two-sided level at which the study tests; its intervals have coverage 1 - alpha.
     covariates : mapping of float arrays, (replicate, row)
         Covariates by name, constant in a row; replicate axis 1 where they are fixed.
+    fidelity_score : float array or None, (replicate, authority)
+        Fidelity to the framework as scored at the last occasion, of what the authority practised then; None
+        where nobody scored it.
     """
 
     roster: Roster
@@ -45,6 +48,7 @@ class Panel(Batch):
     law: CompleteRandomisation
     alpha: float = 0.05
     covariates: Mapping[str, Floats] = field(default_factory=dict)
+    fidelity_score: Annotated[Floats, "replicate authority"] | None = None
 
     @property
     def n_replicates(self) -> int:

@@ -17,6 +17,7 @@ from design_sim.allocation import Allocation
 from design_sim.arrays import Floats
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
+from design_sim.leavers import with_replacements
 from design_sim.measurement import measured, observe, reached
 from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
@@ -102,6 +103,10 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
     estimators = [answer.estimator for answer in study.answers.values()]
     spread = any(estimator.needs == "cells" for estimator in estimators)
     resolution = scenario.drawn_resolution_of(study)
+    # estimands are about who was enrolled, the panel about who stands there in the end
+    enrolled = allocation
+    if design.measurement is not None and design.measurement.leavers == "replace":
+        allocation = with_replacements(world, enrolled, int(occasions[-1]))
     seen = reached(design.measurement, allocation, follow_up)
     delivery = deliver(
         Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread, seen)
@@ -110,7 +115,7 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
     twins = (delivery.stated, delivery.null)
     if design.measurement is not None:
         twins = tuple(  # type: ignore[assignment]
-            measured(design.measurement, world, allocation, delivery, (design.outcome, cells))
+            measured(design.measurement, world, allocation, delivery, (design.outcome, cells), follow_up)
             for cells in twins
         )
     roster = delivery.roster
@@ -123,7 +128,7 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
         )
         for outcome in twins
     )
-    return allocation, stated, null
+    return enrolled, stated, null
 
 
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:

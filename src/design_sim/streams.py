@@ -49,6 +49,14 @@ COMPONENTS = {
     "missing_years": 50,
     "slope": 51,
     "shock": 52,
+    "audit_team": 80,
+    "audit_worker": 81,
+    "audit_component": 82,
+    "audit_turnover": 83,
+    "audit_rater": 84,
+    "audit_inflation": 85,
+    "loss_by_outcome": 86,
+    "replacement": 87,
 }
 """The number of each component; a number is never given to another component."""
 

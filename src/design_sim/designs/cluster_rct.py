@@ -39,8 +39,13 @@ class ClusterRCT(FollowUp):
         """Enrol by chance and randomise: a random order of all authorities, treated slots first."""
         order = np.tile(np.arange(world.n_authorities), (world.n_replicates, 1))
         streams.rng("allocation").permuted(order, axis=1, out=order)
-        treated = self.authorities // 2 if self.treated is None else self.treated
-        return two_arms(order[:, : self.authorities], treated, world.settings.time.start, randomised=True)
+        unit = order[:, : self.authorities]
+        return two_arms(unit, self.n_treated, world.settings.time.start, randomised=True)
+
+    @property
+    def n_treated(self) -> int:
+        """How many are treated."""
+        return self.authorities // 2 if self.treated is None else self.treated
 
     def occasions(self, time: Time) -> tuple[Ints, Bools]:
         """The baseline years and the follow-up year."""
