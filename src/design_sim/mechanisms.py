@@ -93,7 +93,18 @@ def _no_anticipation(on: Conditions) -> Conditions:
 def _no_dilution(on: Conditions) -> Conditions:
     """Everybody takes part, at fidelity 1 from the first day; there is nothing for a score to get wrong."""
     perfect = Fidelity(mean=1.0, authority_sd=0.0, worker_sd=0.0, years_to_80_percent=0.0)
-    return _in_world(_scored_without_error(on), fidelity=perfect, uptake=1.0)
+    rival = on.world.rival
+    if rival and rival.shares:
+        # perfect fidelity has no components: what the rival shares of them becomes its own
+        effect = rival.effect + _shared_weight(on.world)
+        rival = rival.model_copy(update={"shares": (), "effect": effect})
+    return _in_world(_scored_without_error(on), fidelity=perfect, uptake=1.0, rival=rival)
+
+
+def _shared_weight(world: WorldSettings) -> float:
+    """Weight of the components that the rival has too."""
+    components, rival = world.fidelity.components, world.rival
+    return sum(components.shares[name] for name in rival.shares) if components and rival else 0.0
 
 
 def _no_leaving(on: Conditions) -> Conditions:

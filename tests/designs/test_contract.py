@@ -57,7 +57,7 @@ def test_treated_slots_come_first_and_both_arms_are_there(design: Design) -> Non
     assert (np.diff(start[0]) >= 0).all()
     assert start[0, 0] == WORLD.time.start
     assert start[0, -1] == NEVER
-    assert allocation.law.n_treated == (start[0] < NEVER).sum()
+    assert allocation.law.n_treated == design.n_treated == (start[0] < NEVER).sum()
 
 
 def test_allocation_is_the_same_whenever_it_is_asked_for(design: Design) -> None:

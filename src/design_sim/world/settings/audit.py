@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from design_sim.stated import NotNegative, Stated
+from design_sim.stated import Stated
 
 
 class Audit(Stated):
@@ -21,10 +21,12 @@ class Audit(Stated):
     rater_reliability: Annotated[float, Field(gt=0, le=1)] = 0.80
     """ICC of one rater's score of one case: with V the variance of mature fidelity between workers, those of
     all authorities together, V / (V + variance of the rater's error), errors being independent between
-    cases. .73 to .97 in 133 recordings of practice (Whittaker et al. 2017); .80 is an assumption."""
+    cases. .73 to .97 where 28 recordings of practice were coded three times (Whittaker et al. 2017); .80 is
+    an assumption."""
     inflation: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    """What self-report adds to the score of an authority that practises, on average (assumption)."""
-    inflation_sd: NotNegative = 0.0
+    """What self-report adds to the score of an authority that practises the framework, on average, on the
+    scale of fidelity (assumption)."""
+    inflation_sd: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Standard deviation between authorities of what self-report adds (assumption)."""
     year: Annotated[int, Field(ge=1, le=30)] = 1
     """The year after the start in whose middle all authorities are audited, each as it would practise had it
