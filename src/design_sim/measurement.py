@@ -69,9 +69,9 @@ class Measurement(Stated):
     """Chance of an authority's figures of a year to be missing, at random."""
     leavers: Literal["keep", "drop", "censor", "replace"] = "keep"
     """What the analyst does with pilots that left the framework: keeps them as allocated, drops them whole,
-    censors their years without it, or replaces them, in all years, by authorities outside the study that have
-    had it since the study's start: informal users first, then those whose quality has risen most. The estimand
-    is the same."""
+    censors their years without it, or replaces them, in all years, by authorities outside the study that
+    have had it since the study's start: informal users first, then those whose quality has risen most. The
+    estimand is the same."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:

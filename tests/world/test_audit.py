@@ -24,8 +24,8 @@ WORLDS = {
     "one case": {"audit": {"cases": 1, "rater_reliability": 0.73}},
     "small authorities, teams": {
         "size": SMALL,
-        "audit": {"cases": 15},
-        "fidelity": {"team_sd": 0.15, "authority_sd": 0.1},
+        "audit": {"cases": 15, "rater_reliability": 1.0},
+        "fidelity": {"team_sd": 0.2, "authority_sd": 0.1, "worker_sd": 0.05},
     },
     "turnover": {"audit": {"cases": 8, "year": 2}, "fidelity": {"turnover": 0.4, "drift": 0.1}},
     "components": {"audit": {"cases": 6}, "fidelity": {"components": COMPONENTS, "team_sd": 0.05}},
