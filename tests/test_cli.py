@@ -16,6 +16,8 @@ from design_sim import __version__, cli, screen, store
 from design_sim.designs import DESIGNS
 from design_sim.errors import StorageError
 from design_sim.performance import MEASURES
+from design_sim.sweep import load
+from design_sim.world.audit import score_reliability
 
 SCENARIO = """# Does a trial see it?
 replicates = 40
@@ -139,6 +141,21 @@ def test_check_says_what_would_run(command: Command, folder: Path) -> None:
     assert "cluster_means" in out
     assert "240 simulated studies" in out
     assert [path.name for path in folder.iterdir()] == ["trial.toml"]
+
+
+def test_check_says_how_reliably_fidelity_is_scored(command: Command) -> None:
+    """The reliability is no setting but follows from them: each case of a sweep has its own."""
+    text = SCENARIO.replace("[world]", "[world]\naudit = {}") + '[sweep]\n"world.audit.cases" = [5, 20]\n'
+    Path("trial.toml").write_text(text)
+    code, out, _ = command("check", "trial.toml")
+    assert code == 0
+    for case in load("trial.toml").cases:
+        world = case.scenario.world
+        assert f"in {case.settings['world.audit.cases']} cases of each authority in year 1" in out
+        assert (
+            f"(share of the variance between authorities that is true) is {score_reliability(world):.2f}"
+            in out
+        )
 
 
 def test_every_preset_can_be_shown_and_checked(command: Command) -> None:

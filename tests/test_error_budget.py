@@ -7,8 +7,14 @@ import pytest
 
 from design_sim import budget_report
 from design_sim.cli import execute
-from design_sim.error_budget import MEANINGS, MECHANISMS, Budget, budget, mechanisms_of, shapley
+from design_sim.error_budget import Budget, budget, mechanisms_of, shapley
+from design_sim.mechanisms import MEANINGS, MECHANISMS, Conditions
+from design_sim.performance import measure
+from design_sim.simulate import simulate
+from design_sim.streams import Streams
 from design_sim.sweep import parse
+from design_sim.world.draw import draw_world
+from design_sim.world.practice import rival_dose
 
 FILE = """
 seed = 3
@@ -155,6 +161,84 @@ def test_observer_bias_is_the_bias_and_error_and_loss_are_none() -> None:
         assert found.mse > 2 * found.mse_error
 
 
+def test_trends_of_their_own_are_part_of_the_differential_trend() -> None:
+    """Slopes make no bias; their variance over a year between two means of authorities is their part."""
+    adoption = 'adoption = {{authorities = 10, {reasons}, bad_year_outcome = "days"}}\n'
+    text = FILE
+    for stated in (
+        adoption,
+        "anticipation = 0.2\n",
+        "informal = {{share = 0.5}}\n",
+        'average = "adopters"\n',
+    ):
+        assert stated in text
+        text = text.replace(stated, "")
+    text = text.replace("authority_sd = 3.0", "authority_sd = 3.0\nslope_sd = 0.8")
+    of = divided(text=text)
+    bias, error = part(of, "differential_trend")
+    assert abs(bias) < 4 * error
+    (found,) = [each for each in of.parts if each.mechanism == "differential_trend"]
+    assert found.mse == pytest.approx((0.8 * 3.0) ** 2 * (1 / 10 + 1 / 50), abs=4 * found.mse_error)
+
+
+def test_loss_by_outcome_is_part_of_attrition() -> None:
+    """Its part of the bias is the bias that it makes alone, where there is no effect."""
+    losing = "loss_treated = 0.5, loss_comparison = 0.2, loss_by_outcome = 0.8"
+    text = SURVEY.replace("consent = 0.6", losing)
+    scenario = parse(text, "survey").cases[0].scenario
+    bias, error = part(budget(scenario, 1_500)[0], "attrition")
+    alone = parse(SURVEY.replace("reliability = 0.7, observer_bias = 0.5, consent = 0.6", losing), "survey")
+    expected = measure(simulate([alone.cases[0].scenario], 1_500)[0]["trial", "t"], "bias")
+    assert expected.value > 10 * expected.mcse
+    assert bias == pytest.approx(expected.value, abs=4 * np.hypot(error, expected.mcse))
+
+
+CHOSEN = """
+seed = 3
+[world]
+authorities = 60
+audit = {cases = 3, rater_reliability = 0.7}
+fidelity = {authority_sd = 0.2, quality_correlation = 0.8, years_to_80_percent = 0.0}
+[outcomes.score]
+kind = "continuous"
+source = "survey"
+effect = 0.0
+icc = {authority = 0.5}
+quality_correlation = 0.9
+[designs.contrast]
+kind = "contrast"
+outcome = "score"
+pilots = 6
+comparisons = 6
+pilots_by = "fidelity_score"
+sample = {teams = 1, workers = 2, families = 5}
+answers.t = {estimator = "cluster_means", estimand = "full_fidelity"}
+"""
+
+
+def test_a_score_without_error_would_choose_better_pilots_yet() -> None:
+    """Error in the score makes the choice more like chance: it takes from the bias that selection makes."""
+    of = budget(parse(CHOSEN, "chosen").cases[0].scenario, 1_500)[0]
+    assert [each.mechanism for each in of.parts] == ["sampling", "selection", "dilution", "measurement_error"]
+    assert sum(each.bias for each in of.parts) == pytest.approx(of.total.bias)
+    bias, error = part(of, "measurement_error")
+    assert bias < -8 * error
+    assert part(of, "selection")[0] > -2 * bias
+
+
+def test_a_rival_with_shared_components_has_a_budget() -> None:
+    """At perfect fidelity there are no components; the rival's effect stays what it was."""
+    text = FILE.format(reasons="bad_year_weight = 1.0", rung="offered", more="rival = {shares = ['tools']}")
+    text = text.replace(
+        "fidelity = {mean", "fidelity = {components = {weights = {tools = 1.0, rest = 3.0}}, mean"
+    )
+    scenario = parse(text, "rival").cases[0].scenario
+    stated = Conditions(scenario.world, scenario.outcomes, scenario.studies["pilots"].design)
+    without = MECHANISMS["dilution"](stated).world
+    dose = rival_dose(draw_world(scenario.world, scenario.outcomes, 8, Streams(1, 0)))
+    assert rival_dose(draw_world(without, scenario.outcomes, 8, Streams(1, 0))) == pytest.approx(dose)
+
+
 @pytest.mark.parametrize("name", MECHANISMS)
 def test_every_mechanism_is_told_when_it_is_there_and_not_when_it_is_off(name: str) -> None:
     """Off twice is off once, and a world without it does not have it."""
@@ -169,9 +253,10 @@ def test_every_mechanism_is_told_when_it_is_there_and_not_when_it_is_off(name: s
     if name in ("attrition", "observer_bias", "measurement_error"):
         study = parse(SURVEY, "survey").cases[0].scenario.studies["trial"]
     assert name in mechanisms_of(scenario, study)
-    without = MECHANISMS[name](scenario.world, study.design)
-    assert without != (scenario.world, study.design)
-    assert MECHANISMS[name](*without) == without
+    stated = Conditions(scenario.world, scenario.outcomes, study.design)
+    without = MECHANISMS[name](stated)
+    assert without != stated
+    assert MECHANISMS[name](without) == without
 
 
 def test_jobs_change_no_number() -> None:

@@ -98,7 +98,7 @@ def test_a_study_that_adjusts_is_given_single_families() -> None:
     scenario = stated.scenario()
     study = scenario.studies["trial"]
     world = draw_world(scenario.world, scenario.outcomes, block_size(scenario.world), Streams(3, 0))
-    _, panel, null = carry_out(scenario, study, world)
+    _, panel, null = carry_out(scenario, study, world)[:3]
     assert scenario.resolution_of(study) == "unit"
     assert panel.roster.n_rows == 20 * 30 * 2
     assert panel.covariates["covariate"].shape == (panel.n_replicates, 1_200)
@@ -168,7 +168,7 @@ def test_answers_are_unbiased_and_hold_their_size(outcome: str, resolution: str)
             "outcomes.y: a mean of 0.3 cannot be had with a standard deviation of 0.455961; below 0.445 it "
             "can (icc is the share that its square is of mean x (1 - mean))",
         ),
-        (Stated(YES.replace("icc = {", "icc = 0.05\n#")), "outcomes.y.icc: found 0.05; allowed: a table"),
+        (Stated(YES.replace("icc = {", "icc = true\n#")), "outcomes.y.icc: found true; allowed: a table"),
     ],
 )
 def test_what_cannot_be_had_is_said_by_its_path(stated: Stated, said: str) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import optimize, special
 
 from design_sim.cells import Cells
 from design_sim.errors import ScenarioError
@@ -14,6 +15,7 @@ from design_sim.simulate import carry_out, simulate
 from design_sim.streams import Streams
 from design_sim.sweep import parse
 from design_sim.tally import Tally
+from design_sim.world.audit import fidelity_score, score_reliability
 from design_sim.world.draw import World, draw_world
 from design_sim.world.settings import WorldSettings, block_size
 
@@ -33,6 +35,13 @@ source = "survey"
 sd = 2.0
 effect = 1.0
 icc = {{authority = 0.1}}
+
+[outcomes.solved]
+kind = "binary"
+source = "survey"
+mean = 0.3
+effect = 0.2
+icc = 0.0
 
 [outcomes.days]
 kind = "continuous"
@@ -58,6 +67,17 @@ estimand = "offered"
 estimator = "mixed_model"
 estimand = "offered"
 
+[designs.yes]
+kind = "cluster_rct"
+outcome = "solved"
+authorities = 20
+sample = {{teams = 1, workers = 4, families = 12}}
+{binary}
+
+[designs.yes.answers.t]
+estimator = "cluster_means"
+estimand = "offered"
+
 [designs.pilots]
 kind = "difference_in_differences"
 outcome = "days"
@@ -71,12 +91,12 @@ estimand = "offered"
 """
 
 
-def scenario_of(survey: str = "", record: str = "", world: str = "", resolution: str = "auto") -> Scenario:
-    """The file with measurements of its two studies."""
-    lines = {
-        "survey": f"measurement = {{{survey}}}" if survey else "",
-        "record": f"measurement = {{{record}}}" if record else "",
-    }
+def scenario_of(
+    survey: str = "", record: str = "", world: str = "", resolution: str = "auto", binary: str = ""
+) -> Scenario:
+    """The file with measurements of its three studies."""
+    stated = {"survey": survey, "record": record, "binary": binary}
+    lines = {study: f"measurement = {{{keys}}}" if keys else "" for study, keys in stated.items()}
     text = f'resolution = "{resolution}"\n' + FILE.format(world=world, **lines)
     return parse(text, "measured").cases[0].scenario
 
@@ -95,7 +115,14 @@ def panels(scenario: Scenario, study: str = "trial", n: int | None = None) -> An
 
 
 @pytest.mark.parametrize(
-    "off", ["reliability = 1.0", "consent = 1.0", "observer_bias = 0.0", "missing_years = 0.0"]
+    "off",
+    [
+        "reliability = 1.0",
+        "consent = 1.0",
+        "observer_bias = 0.0",
+        "missing_years = 0.0",
+        "loss_by_outcome = 0.0",
+    ],
 )
 def test_what_is_off_changes_no_bit(off: str) -> None:
     """A mechanism that is off draws nothing and moves no other's draws."""
@@ -172,6 +199,143 @@ def test_loss_at_random_leaves_fewer_families_and_no_bias(resolution: str) -> No
     assert measure(found, "empirical_se").value == pytest.approx(expected, rel=4 / np.sqrt(2 * 1_500))
 
 
+def mean_of_those_kept(effect: float, slope: float, loss: float, icc: float = 0.1) -> float:
+    """Mean outcome over an authority's kept families, normal about 0 without the effect, in SDs of families.
+
+    Over authorities u and families e: mean of u + E[e (1 - p)] / E[1 - p], with p the chance to be lost, whose
+    mean without the effect is the stated loss.
+    """
+    z = np.linspace(-8, 8, 801)
+    weight = np.exp(-(z**2) / 2) / np.exp(-(z**2) / 2).sum()
+    base = optimize.brentq(lambda c: special.expit(c - slope * z) @ weight - loss, -30, 30)
+    u, e = np.sqrt(icc) * z[:, np.newaxis] + effect, np.sqrt(1 - icc) * z
+    kept = weight * special.expit(-(base - slope * (u + e)))
+    return float(weight @ (((u + e) * kept).sum(axis=1) / kept.sum(axis=1)))
+
+
+@pytest.mark.parametrize(("slope", "losses"), [(0.8, (0.5, 0.2)), (-0.8, (0.5, 0.2)), (1.0, (0.4, 0.4))])
+def test_loss_by_outcome_biases_as_the_integral_says(slope: float, losses: tuple[float, float]) -> None:
+    """Families that do badly leave, and the mean of the rest rises: in an arm the more, the more it loses."""
+    stated = f"loss_by_outcome = {slope}, loss_treated = {losses[0]}, loss_comparison = {losses[1]}"
+    found = tally(scenario_of(stated))
+    sizes = [
+        2 * (mean_of_those_kept(effect, slope, losses[0]) - mean_of_those_kept(0.0, slope, losses[1]))
+        for effect in (0.5, 0.0)
+    ]
+    bias, null = measure(found, "bias"), measure(found, "null_bias")
+    assert bias.value == pytest.approx(sizes[0] - 1.0, abs=4 * bias.mcse)
+    assert null.value == pytest.approx(sizes[1], abs=4 * null.mcse)
+    assert (sizes[1] == 0) == (losses[0] == losses[1])
+    assert slope * sizes[1] >= 0
+    assert abs(sizes[0] - 1) > 4 * bias.mcse
+
+
+def test_the_stated_loss_is_the_mean_loss_of_the_null_twin() -> None:
+    """So many families of each arm are gone at follow-up, none before it; a good effect keeps more of them."""
+    panel, null = panels(
+        scenario_of("consent = 0.9, loss_by_outcome = 1.5, loss_treated = 0.4, loss_comparison = 0.1")
+    )
+    counts = [of.cells.pool(of.roster, "authority").n / 30 for of in (panel, null)]
+    error = 4 * np.sqrt(0.25 / (30 * counts[0].shape[0] * 10) * 4)
+    assert counts[1][:, :, 0].mean() == pytest.approx(0.9, abs=error)
+    assert counts[1][:, :10, 1].mean() == pytest.approx(0.9 * 0.6, abs=error)
+    assert counts[1][:, 10:, 1].mean() == pytest.approx(0.9 * 0.9, abs=error)
+    assert counts[0][:, :10, 1].mean() > counts[1][:, :10, 1].mean() + error
+    assert np.array_equal(counts[0][:, 10:], counts[1][:, 10:])
+
+
+def test_loss_of_those_without_a_yes_biases_a_share_as_arithmetic_says() -> None:
+    """Two kinds of family, each with its own chance to be lost; the stated loss is their mean."""
+    slope, losses, risk = 0.7, (0.5, 0.2), 0.3
+    stated = f"loss_by_outcome = {slope}, loss_treated = {losses[0]}, loss_comparison = {losses[1]}"
+    found = tally(scenario_of(binary=stated), "yes")
+    worse = slope / np.sqrt(risk * (1 - risk)) * np.array([risk, risk - 1])  # of a no, of a yes
+
+    def share(of_yes: float, loss: float) -> float:
+        base = optimize.brentq(
+            lambda c: special.expit(c + worse) @ np.array([1 - risk, risk]) - loss, -30, 30
+        )
+        kept = special.expit(-(base + worse)) * np.array([1 - of_yes, of_yes])
+        return float(kept[1] / kept.sum())
+
+    bias, null = measure(found, "bias"), measure(found, "null_bias")
+    assert bias.value == pytest.approx(share(0.5, losses[0]) - share(0.3, losses[1]) - 0.2, abs=4 * bias.mcse)
+    assert null.value == pytest.approx(share(0.3, losses[0]) - share(0.3, losses[1]), abs=4 * null.mcse)
+    assert null.value > 10 * null.mcse
+
+
+def test_loss_by_outcome_draws_families_singly_and_pools_them_where_cells_will_do() -> None:
+    """The same families are kept at either resolution; answers by cells get one row for each worker."""
+    stated = "loss_by_outcome = 1.0, loss_treated = 0.4, loss_comparison = 0.4"
+    cell, unit = (panels(scenario_of(stated, resolution=of), n=64)[0] for of in ("cell", "unit"))
+    assert cell.roster.n_rows == cell.roster.n_units("worker") == 100
+    assert unit.roster.n_rows == 600
+    pooled = unit.cells.pool(unit.roster, "worker")
+    assert np.array_equal(cell.cells.n, pooled.n)
+    known = pooled.n > 0
+    assert cell.cells.mean[known] == pytest.approx(pooled.mean[known])
+    assert measure(tally(scenario_of(stated), answer="mixed", n=600), "failure_rate").value == 0
+
+
+def test_the_panel_has_a_score_where_the_world_is_audited() -> None:
+    """None without an audit; with one a score of each authority that moves no outcome."""
+    plain = panels(scenario_of(), n=64)[0]
+    audited = panels(scenario_of(world="audit = {cases = 5}"), n=64)
+    assert plain.fidelity_score is None
+    assert np.array_equal(plain.cells.mean, audited[0].cells.mean)
+    for panel in audited:
+        score = panel.fidelity_score
+        assert score.shape == (64, 20)
+        assert (score[:, :10] == 1).all()
+        assert (score[:, 10:] == 0).all()
+
+
+ADJUSTED = """
+[world]
+authorities = 40
+fidelity = {{worker_sd = 0.0, quality_correlation = 0.9}}
+{audit}
+
+[outcomes.score]
+kind = "continuous"
+source = "survey"
+effect = 0.0
+icc = {{authority = 0.5}}
+quality_correlation = 0.9
+
+[designs.trial]
+kind = "cluster_rct"
+outcome = "score"
+authorities = 20
+year = 1
+sample = {{teams = 1, workers = 5, families = 6}}
+answers.plain = {{estimator = "clustered_regression", estimand = "offered"}}
+answers.adjusted = {{estimator = "clustered_regression", covariates = ["fidelity_score"], estimand = "offered"}}
+"""
+
+
+def test_a_fidelity_score_can_be_adjusted_for() -> None:
+    """It is the audit's of every authority, and takes the quality that they share out of the outcome.
+
+    The score's correlation with an authority's mean is .81 x root of reliability x root of the share of its
+    variance that lasts, 0.5 / (0.5 + 0.5 / 30).
+    """
+    scenario = parse(ADJUSTED.format(audit="audit = {cases = 40}"), "adjusted").cases[0].scenario
+    drawn = draw_world(scenario.world, scenario.outcomes, 64, Streams(2, 0))
+    allocation, panel, *_ = carry_out(scenario, scenario.studies["trial"], drawn)
+    score = np.take_along_axis(fidelity_score(drawn), allocation.unit, axis=1)
+    assert np.array_equal(panel.covariates["fidelity_score"], panel.roster.spread(score, "authority"))
+    errors = [
+        measure(tally(scenario, answer=answer), "empirical_se").value for answer in ("plain", "adjusted")
+    ]
+    square = 0.81**2 * score_reliability(scenario.world) * 0.5 / (0.5 + 0.5 / 30)
+    # 17 degrees of freedom within arms estimate the slope
+    expected = np.sqrt((1 - square) * (1 + 1 / 16))
+    assert errors[1] / errors[0] == pytest.approx(expected, abs=0.03)
+    with pytest.raises(ScenarioError, match=r"covariates: 'fidelity_score' needs the table world\.audit"):
+        parse(ADJUSTED.format(audit=""), "adjusted")
+
+
 def test_missing_years_are_counted_out_and_leave_no_bias() -> None:
     """So many cells have nobody in them; the change is taken of what is there."""
     scenario = scenario_of(record="missing_years = 0.2")
@@ -199,7 +363,7 @@ def test_every_batched_estimator_copes_with_missing_years(estimator: str, settin
     answer = "\n".join(
         ["[designs.pilots.answers.t]", f'estimator = "{estimator}"', settings, 'estimand = "offered"']
     )
-    text = FILE.format(world="", survey="", record="measurement = {missing_years = 0.15}")
+    text = FILE.format(world="", survey="", binary="", record="measurement = {missing_years = 0.15}")
     before, after = text.split("[designs.pilots.answers.t]")
     del after
     scenario = parse('resolution = "auto"\n' + before + answer, "missing").cases[0].scenario
@@ -233,6 +397,13 @@ def test_who_left_is_kept_dropped_or_censored() -> None:
         ("", "consent = 0.5", "designs.pilots.measurement.consent: has no effect"),
         ("", "observer_bias = 0.5", "designs.pilots.measurement.observer_bias: has no effect"),
         ('leavers = "drop"', "", "designs.trial.measurement.leavers: 'drop' has no effect"),
+        ("", "loss_by_outcome = 0.5", "loss_by_outcome has no effect while loss_treated and"),
+        (
+            "",
+            "loss_by_outcome = 0.5, loss_treated = 0.1",
+            "designs.pilots.measurement.loss_by_outcome: has no effect, since the outcome is recorded",
+        ),
+        ('leavers = "replace"', "", "designs.trial.measurement.leavers: 'replace' has no effect"),
         ("reliability = 1.4", "", "designs.trial.measurement.reliability: 1.4 is above 1"),
         ("relaibility = 0.4", "", "relaibility"),
     ],

@@ -165,6 +165,19 @@ def test_text_from_a_scenario_file_is_never_markup(results: Results) -> None:
     assert page.text.count("<script>alert(1)") >= 5
 
 
+def test_a_score_of_fidelity_is_told_with_its_reliability(results: Results) -> None:
+    """Where pilots are chosen by it, and among the facts of the run; not where nobody scores fidelity."""
+    text = SCENARIO.replace("[world.informal]", "[world.audit]\ncases = 12\n[world.informal]").replace(
+        "pilots = 2", 'pilots = 2\npilots_by = "fidelity_score"'
+    )
+    said = "Fidelity is scored in 12 cases of each authority in year 1 after the start; its reliability "
+    page = Page(report(as_if_run(results, text, "scored"))).text
+    assert page.count(said) == 2
+    assert said not in Page(report(results)).text
+    without = text.replace("cases = 12", "without_error = true")
+    assert "Fidelity is scored without error in year 1" in Page(report(as_if_run(results, without, "x"))).text
+
+
 def test_cautions_name_each_trouble_and_its_answers(results: Results) -> None:
     """Each kind of trouble changes how a number is to be read."""
     lines = cautions(results)

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from design_sim.error_budget import MEANINGS, SAMPLING, Budget, Part
+from design_sim.error_budget import Budget, Part
 from design_sim.figures.style import BLUE, GREY, INK, RED, WIDTH, finished, save, styled
+from design_sim.mechanisms import MEANINGS, SAMPLING
 from design_sim.scenario import Scenario
 from design_sim.sweep import Sweep
 from design_sim.wording import number_words, plain, significant, unit_of

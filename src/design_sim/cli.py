@@ -266,8 +266,12 @@ def check(
 ) -> None:
     """Find every fault of a scenario file, or say what would run."""
     sweep = _load(file, changes, replicates=replicates, seed=seed, resolution=resolution)
+
+    from design_sim.wording import score_words
+
     varied = {path: dict.fromkeys(str(case.settings[path]) for case in sweep.cases) for path in sweep.varied}
     lines = [f"varied: {path} = {', '.join(values)}" for path, values in varied.items()]
+    lines += filter(None, dict.fromkeys(score_words(case.scenario.world) for case in sweep.cases))
     print_parts(announced(sweep), *lines, "", answers_table(sweep), "", size_in_words(sweep))
 
 

@@ -9,146 +9,28 @@ add up exactly, and may be negative.
 Source: Shapley (1953), in Contributions to the Theory of Games II, 307-317.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import factorial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from design_sim.arrays import Floats
-from design_sim.designs import Design
 from design_sim.errors import ScenarioError
 from design_sim.estimands import true_value
+from design_sim.mechanisms import MECHANISMS, SAMPLING, Conditions
 from design_sim.scenario import Scenario, Study
 from design_sim.simulate import Progress, analyse, carry_out
-from design_sim.stated import Stated
 from design_sim.streams import Streams
 from design_sim.world.draw import draw_world
-from design_sim.world.settings import Fidelity, WorldSettings, block_size
+from design_sim.world.settings import block_size
 
 MOST = 8
 """Mechanisms of one study that can be told apart: every one more doubles the work."""
-SAMPLING = "sampling"
-Without = Callable[[WorldSettings, Design], tuple[WorldSettings, Design]]
-S = TypeVar("S", bound=Stated)
-
-
-def changed(stated: S, **settings: Any) -> S:
-    """The same with some settings changed, checked as a scenario file is."""
-    present = {key: getattr(stated, key) for key in stated.model_fields_set}
-    return type(stated).model_validate({**present, **settings})
-
-
-def _no_selection(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """Adopters and pilots as chance would have them."""
-    reasons = {"quality_weight": 0.0, "deprivation_weight": 0.0, "requires_improvement_weight": 0.0}
-    if world.adoption and any(getattr(world.adoption, reason) for reason in reasons):
-        world = changed(world, adoption=changed(world.adoption, **reasons))
-    purposive = {
-        key: "chance" for key in ("pilots_by", "comparisons_by") if getattr(design, key, "chance") != "chance"
-    }
-    return world, changed(design, **purposive) if purposive else design  # type: ignore[type-var]
-
-
-def _no_dip(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """Nobody adopts because of a bad year."""
-    return _without_reason(world, "bad_year_weight", "worsening_weight"), design
-
-
-def _no_differential_trend(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """Nobody adopts because things have been getting worse."""
-    return _without_reason(world, "worsening_weight", "bad_year_weight"), design
-
-
-def _without_reason(world: WorldSettings, reason: str, other: str) -> WorldSettings:
-    adoption = world.adoption
-    if adoption is None or getattr(adoption, reason) == 0:
-        return world
-    settings: dict[str, Any] = {reason: 0.0}
-    if getattr(adoption, other) == 0:
-        settings["bad_year_outcome"] = None
-    return changed(world, adoption=changed(adoption, **settings))
-
-
-def _no_contamination(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """No authority has a framework of its own."""
-    if world.informal is None and world.rival is None:
-        return world, design
-    return changed(world, informal=None, rival=None), design
-
-
-def _no_anticipation(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """Nothing moves before the start."""
-    return changed(world, anticipation=0.0) if world.anticipation else world, design
-
-
-def _no_dilution(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """Everybody takes part, at fidelity 1 from the first day."""
-    perfect = Fidelity(mean=1.0, authority_sd=0.0, worker_sd=0.0, years_to_80_percent=0.0)
-    return changed(world, fidelity=perfect, uptake=1.0), design
-
-
-def _no_attrition(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """Every sampled family is seen, and every figure is there."""
-    everybody = {"consent": 1.0, "loss_treated": 0.0, "loss_comparison": 0.0, "missing_years": 0.0}
-    return world, _measured(design, **everybody)
-
-
-def _no_observer_bias(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """Observers do not know the arm."""
-    return world, _measured(design, observer_bias=0.0)
-
-
-def _no_measurement_error(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """Outcomes are measured as they are."""
-    return world, _measured(design, reliability=1.0)
-
-
-def _measured(design: Design, **settings: Any) -> Design:
-    """A design with another measurement; itself where that is no other."""
-    measurement = design.measurement
-    if measurement is None or all(getattr(measurement, key) == value for key, value in settings.items()):
-        return design
-    better = changed(measurement, **settings)
-    return changed(design, measurement=better)  # type: ignore[type-var]
-
-
-def _no_leaving(world: WorldSettings, design: Design) -> tuple[WorldSettings, Design]:
-    """No authority leaves the framework."""
-    return changed(world, leaving=None) if world.leaving else world, design
-
-
-MECHANISMS: dict[str, Without] = {
-    "selection": _no_selection,
-    "dip": _no_dip,
-    "differential_trend": _no_differential_trend,
-    "anticipation": _no_anticipation,
-    "contamination": _no_contamination,
-    "dilution": _no_dilution,
-    "leaving": _no_leaving,
-    "attrition": _no_attrition,
-    "observer_bias": _no_observer_bias,
-    "measurement_error": _no_measurement_error,
-}
-"""Every mechanism by name, and how a world and a design are without it."""
-MEANINGS: dict[str, str] = {
-    SAMPLING: "what is left with every mechanism off",
-    "selection": "adopters or pilots chosen for what they are",
-    "dip": "adoption after a bad year",
-    "differential_trend": "adoption where things were getting worse",
-    "anticipation": "effects before the start",
-    "contamination": "frameworks that authorities have without the study",
-    "dilution": "fidelity below 1, and families that do not take part",
-    "leaving": "authorities that leave the framework",
-    "attrition": "families and figures that are not observed",
-    "observer_bias": "observers who know the arm",
-    "measurement_error": "outcomes measured with error",
-}
-"""What each part of a budget is, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +40,7 @@ class Part:
     Parameters
     ----------
     mechanism : str
-        A key of `MEANINGS`.
+        A key of `mechanisms.MEANINGS`.
     mse, mse_error : float
         Part of the mean squared error, in squared units of the outcome, and its Monte Carlo standard error.
     bias, bias_error : float
@@ -198,12 +80,12 @@ class Budget:
 
 
 def mechanisms_of(scenario: Scenario, study: Study) -> list[str]:
-    """The mechanisms that a study has: those without which its world or its design would be another."""
-    stated = (scenario.world, study.design)
+    """The mechanisms that a study has: those without which its world, outcomes or design would be others."""
+    stated = Conditions(scenario.world, scenario.outcomes, study.design)
     kept = {answer.estimand.rung for answer in study.answers.values()}
     needed = {"contamination"} if "versus_rival" in kept else set()
     needed |= {"dilution"} if "one_component" in kept else set()
-    return [name for name, without in MECHANISMS.items() if name not in needed and without(*stated) != stated]
+    return [name for name, without in MECHANISMS.items() if name not in needed and without(stated) != stated]
 
 
 def budget(
@@ -298,18 +180,19 @@ def _errors(
     scenario: Scenario, study: Study, names: Sequence[str], on: frozenset[str], block: int, kept: int
 ) -> dict[str, Floats]:
     """Error of every answer in every replicate with some mechanisms on, (replicate,)."""
-    settings, design = scenario.world, study.design
+    here = Conditions(scenario.world, scenario.outcomes, study.design)
     for name in names:
         if name not in on:
-            settings, design = MECHANISMS[name](settings, design)
-    world = draw_world(settings, scenario.outcomes, block_size(settings), Streams(scenario.seed, block))
-    allocation, panel, *_ = carry_out(scenario, replace(study, design=design), world)
-    of_group = world.of_group(design.group)
+            here = MECHANISMS[name](here)
+    streams = Streams(scenario.seed, block)
+    world = draw_world(here.world, here.outcomes, block_size(here.world), streams)
+    allocation, panel, *_ = carry_out(scenario, replace(study, design=here.design), world)
+    of_group = world.of_group(here.design.group)
     errors, estimates = {}, {}
     for answer, (estimator, estimand) in study.answers.items():
         if estimator not in estimates:
             estimates[estimator] = analyse(estimator, panel, world.streams, kept).estimate
-        truth = true_value(estimand, of_group, allocation, design.outcome, scenario.window)
+        truth = true_value(estimand, of_group, allocation, study.design.outcome, scenario.window)
         errors[answer] = estimates[estimator] - (truth if truth.shape[0] == 1 else truth[:kept])
     return errors
 

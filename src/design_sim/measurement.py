@@ -1,27 +1,37 @@
 """Measurement: what is observed of a delivery, as the panel that an analyst is handed.
 
-In this order: families that do not consent or are lost are never seen (fewer are drawn, which is exact where
-loss is at random); what is seen is measured with error; observers who know the arm shade it; figures of whole
-authorities and years go missing; pilots that left are treated by the analyst's rule. Each is off by default,
-and then draws nothing.
+In this order: pilots that left are replaced; families that do not consent or are lost at random are never
+seen (fewer are drawn, which is exact); others are lost for their outcome; what is seen is measured with
+error; observers who know the arm shade it; figures of whole authorities and years go missing; pilots that
+left are dropped or censored. Each is off by default, and then draws nothing.
+
+Decision: where loss depends on the outcome, the stated loss is that of families whose outcomes are those
+without any framework, on average over them: the share that a report of the trial would give, rather than the
+chance of a family at the mean, whom nobody can find. An effect that improves outcomes then keeps more
+families, and the null twin has the stated loss. The outcome that counts is the true one, and families are
+drawn singly.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
+from scipy import special
 
 from design_sim.allocation import NEVER, Allocation
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells
+from design_sim.leavers import left_out
 from design_sim.panel import Panel
 from design_sim.roster import Roster
 from design_sim.stated import Stated
+from design_sim.world.audit import fidelity_score, observed_score
 from design_sim.world.delivery import Delivery
 from design_sim.world.draw import World, enrolled
-from design_sim.world.outcome import Outcome
-from design_sim.world.practice import last_practised
+from design_sim.world.logit_normal import NORMAL_POINTS, centre_for
+from design_sim.world.outcome import Outcome, national_mean
 from design_sim.world.settings import WorldSettings
 
 COVARIATES = {
@@ -29,6 +39,8 @@ COVARIATES = {
     "deprivation": "deprivation of the authority, standardised",
     "rating": "last inspection rating before the start, 0 inadequate to 3 outstanding",
     "covariate": "covariate of each family, as the outcome states it (outcomes.NAME.covariate), standardised",
+    "fidelity_score": "score of the authority's fidelity in the audit that the world states (world.audit): "
+    "of the framework as it would implement it, not of what it practises in the study",
 }
 """What an analyst can adjust for, by name."""
 OF_FAMILIES = frozenset({"covariate"})
@@ -48,26 +60,39 @@ class Measurement(Stated):
     """Chance of a sampled family to be observed at all, at random; .46 were in a trial in children's
     services. Surveyed outcomes only."""
     loss_treated: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of treated families lost by the follow-up, at random (parents seen again after six months in
-    Signs of Safety pilots: 60 to 64 %); surveyed outcomes only."""
+    """Share of treated families lost by the follow-up (parents seen again after six months in Signs of Safety
+    pilots: 60 to 64 %), at random unless `loss_by_outcome` says otherwise; surveyed outcomes only."""
     loss_comparison: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The same in comparison authorities."""
+    loss_by_outcome: Annotated[float, Field(ge=-10, le=10)] = 0.0
+    """What the log-odds of being lost gain for each standard deviation that the family's outcome is worse
+    than the national mean (assumption). The stated losses are then means over families without any framework:
+    exact for normal outcomes and for those of yes or no."""
     missing_years: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     """Chance of an authority's figures of a year to be missing, at random."""
-    leavers: Literal["keep", "drop", "censor"] = "keep"
+    leavers: Literal["keep", "drop", "censor", "replace"] = "keep"
     """What the analyst does with pilots that left the framework: keeps them as allocated, drops them whole,
-    or censors their years without it. The estimand is the same."""
+    censors their years without it, or replaces them, in all years, by authorities outside the study that
+    have had it since the study's start: informal users first, then those whose quality has risen most. The
+    estimand is the same."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("the table is empty; leave it out, or state what is measured how")
+        if self.loss_by_outcome and not self.loses_some:
+            raise ValueError("loss_by_outcome has no effect while loss_treated and loss_comparison are 0")
         return self
 
     @property
-    def loses_families(self) -> bool:
-        """Whether some sampled families are never seen."""
-        return self.consent < 1 or self.loss_treated > 0 or self.loss_comparison > 0
+    def loses_some(self) -> bool:
+        """Whether some families are lost between consent and follow-up."""
+        return self.loss_treated > 0 or self.loss_comparison > 0
+
+    @property
+    def drawn_singly(self) -> bool:
+        """Whether what is seen of a family depends on the family, so that each must be drawn."""
+        return self.loss_by_outcome != 0
 
 
 def measurement_faults(measurement: Measurement, outcome: Outcome, world: WorldSettings) -> list[str]:
@@ -79,7 +104,7 @@ def measurement_faults(measurement: Measurement, outcome: Outcome, world: WorldS
             "errors are not normal; allowed for continuous ones"
         )
     if outcome.source != "survey":
-        for key in ("observer_bias", "consent", "loss_treated", "loss_comparison"):
+        for key in ("observer_bias", "consent", "loss_treated", "loss_comparison", "loss_by_outcome"):
             if getattr(measurement, key) != Measurement.model_fields[key].default:
                 faults.append(f"{key}: has no effect, since the outcome is recorded for everyone")
     if measurement.leavers != "keep" and world.leaving is None:
@@ -88,9 +113,15 @@ def measurement_faults(measurement: Measurement, outcome: Outcome, world: WorldS
 
 
 def reached(measurement: Measurement | None, allocation: Allocation, follow_up: Bools) -> Floats | None:
-    """Chance of a sampled family to be seen, (1 or replicate, slot, occasion); None where everybody is."""
-    if measurement is None or not measurement.loses_families:
+    """Chance of a sampled family to be seen, but for what its outcome does: (1, slot, occasion).
+
+    None where everybody is.
+    """
+    at_random = measurement is not None and measurement.loses_some and not measurement.loss_by_outcome
+    if measurement is None or (measurement.consent == 1 and not at_random):
         return None
+    if not at_random:
+        return np.full((1, allocation.n_slots, follow_up.size), measurement.consent)
     treated = (allocation.start < NEVER)[:, :, np.newaxis]
     kept = np.where(treated, 1 - measurement.loss_treated, 1 - measurement.loss_comparison)
     return measurement.consent * np.where(follow_up, kept, 1.0)
@@ -102,6 +133,7 @@ def measured(
     allocation: Allocation,
     delivery: Delivery,
     outcome: tuple[str, Cells],
+    follow_up: Bools,
 ) -> Cells:
     """An outcome of a delivery as it is on the analyst's table, (replicate, row, occasion).
 
@@ -109,8 +141,14 @@ def measured(
     ----------
     outcome : name and Cells
         The true outcome; stated study and null twin meet the same errors.
+    follow_up : bool array, (occasion,)
+        The occasions by which families may be lost.
     """
     name, cells = outcome
+    if measurement.loss_by_outcome:
+        chance = loss_chance(measurement, world, allocation, delivery, outcome) * follow_up
+        draw = world.streams.rng("loss_by_outcome", name).random(cells.mean.shape)
+        cells = without(cells, draw < chance)
     if measurement.reliability < 1:
         total = world.outcomes[name].sd
         sd = total * np.sqrt((1 - measurement.reliability) / measurement.reliability)
@@ -126,9 +164,50 @@ def measured(
         shape = (world.n_replicates, roster.n_units("authority"), years.size)
         missing = world.streams.rng("missing_years", name).random(shape) < measurement.missing_years
         gone = gone | missing[:, :, of_year]
-    if measurement.leavers != "keep":
-        gone = gone | _left(measurement.leavers, world, allocation, delivery)
+    if measurement.leavers in ("drop", "censor"):
+        gone = gone | left_out(measurement.leavers, world, allocation, occasions)
     return without(cells, roster.spread(gone.astype(np.float64), "authority") > 0) if gone.any() else cells
+
+
+def loss_chance(
+    measurement: Measurement,
+    world: World,
+    allocation: Allocation,
+    delivery: Delivery,
+    outcome: tuple[str, Cells],
+) -> Floats:
+    """Chance of each family to be lost for its outcome by the follow-up, (replicate, row, occasion).
+
+    Inverse logit of (base of the arm + loss_by_outcome x how many SDs the outcome is worse than the national
+    mean without any framework); nan where there is no family.
+    """
+    name, cells = outcome
+    stated = world.outcomes[name]
+    mean = national_mean(stated, world.settings.time.years[delivery.occasions])
+    slope = measurement.loss_by_outcome * (1.0 if stated.better == "lower" else -1.0) / stated.sd
+    binary = stated.kind == "binary"
+    treated, comparison = (
+        np.array([_base_of(loss, slope, stated.sd, float(at) if binary else None) for at in mean])
+        for loss in (measurement.loss_treated, measurement.loss_comparison)
+    )
+    base = np.where((allocation.start < NEVER)[:, :, np.newaxis], treated, comparison)
+    worse = slope * (cells.mean - mean)
+    chance: Floats = special.expit(delivery.roster.spread(base, "authority") + worse)
+    return chance
+
+
+@cache
+def _base_of(loss: float, slope: float, sd: float, risk: float | None) -> float:
+    """Log-odds of loss at the national mean for which so many are lost of all, with a slope for each unit.
+
+    Outcomes are normal around it with an SD, or yes or no with a risk.
+    """
+    if loss == 0:
+        return -np.inf
+    if risk is None:
+        places, weights = NORMAL_POINTS
+        return centre_for(loss, slope * sd * places, weights)
+    return centre_for(loss, slope * np.array([-risk, 1 - risk]), np.array([1 - risk, risk]))
 
 
 def with_error(cells: Cells, sd: float, world: World, name: str) -> Cells:
@@ -156,21 +235,6 @@ def without(cells: Cells, gone: Bools) -> Cells:
     n = np.where(gone, 0.0, cells.n)
     mean = np.where(gone, np.nan, cells.mean)
     return Cells(n, mean, None if cells.ss is None else np.where(gone, 0.0, cells.ss))
-
-
-def _left(rule: str, world: World, allocation: Allocation, delivery: Delivery) -> Bools:
-    """What the analyst leaves out because a pilot left, (replicate, slot, occasion)."""
-    occasions = delivery.occasions
-    gone = np.zeros((1, allocation.n_slots, occasions.size), dtype=np.bool_)
-    for first in np.unique(allocation.start[allocation.start < NEVER]):
-        stop = enrolled(last_practised(world, int(first))[0], allocation.unit)
-        treated = allocation.start == first
-        if rule == "drop":
-            left = treated & (stop <= occasions[-1])
-            gone = gone | np.broadcast_to(left[:, :, np.newaxis], (*left.shape, occasions.size))
-        else:
-            gone = gone | (treated[:, :, np.newaxis] & (occasions >= stop[:, :, np.newaxis]))
-    return gone
 
 
 def observe(
@@ -207,6 +271,7 @@ def observe(
         if name not in OF_FAMILIES
     }
     own = {} if of_families is None else {"covariate": of_families}
+    scored = observed_score(world, allocation, int(occasions[-1])) if world.settings.audit else None
     return Panel(
         roster=roster,
         cells=outcome,
@@ -217,6 +282,7 @@ def observe(
         assigned=allocation.assigned,
         alpha=alpha,
         covariates=own | {name: roster.spread(values, "authority") for name, values in by_authority.items()},
+        fidelity_score=scored,
     )
 
 
@@ -227,5 +293,8 @@ def _covariate(
     if name == "baseline":
         baseline: Floats = outcome.pool(roster, "authority").over(~follow_up).mean[:, :, 0]
         return baseline
+    if name == "fidelity_score":
+        scored = enrolled(fidelity_score(world), allocation.unit)
+        return np.broadcast_to(scored, allocation.unit.shape)
     values = world.deprivation if name == "deprivation" else world.events.rating.astype(np.float64)
     return enrolled(values, allocation.unit)

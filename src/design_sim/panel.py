@@ -37,6 +37,9 @@ class Panel(Batch):
         Covariates by name, constant in a row; replicate axis 1 where they are fixed.
     assigned : {"authority", "team", "worker", "row"}
         The level whose units were assigned to start when they do.
+    fidelity_score : float array or None, (replicate, authority)
+        Fidelity to the framework as scored at the last occasion, of what the authority practised then; None
+        where nobody scored it.
     """
 
     roster: Roster
@@ -48,6 +51,7 @@ class Panel(Batch):
     alpha: float = 0.05
     covariates: Mapping[str, Floats] = field(default_factory=dict)
     assigned: Level = "authority"
+    fidelity_score: Annotated[Floats, "replicate authority"] | None = None
 
     @property
     def n_replicates(self) -> int:

@@ -27,8 +27,10 @@ from design_sim.wording import (
     name_of,
     outcome_of,
     plain,
+    score_words,
     setting_names,
     setting_words,
+    uses_score,
 )
 
 if TYPE_CHECKING:
@@ -179,10 +181,11 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
             f"{sample.teams} teams of an authority"
         )
     about = plain(study.design.outcome)
+    score = f" {score_words(scenario.world)}" if uses_score(study) else ""
     return (
         f"{treated} authorities with the framework and {allocation.n_slots - treated} without it ({chance}), "
         f"of {scenario.world.authorities}. Outcome: {about}, {data}; years from the start: {seen}{often}. "
-        f"Stated effect at full fidelity: {effect_words(study.design.outcome, outcome)}."
+        f"Stated effect at full fidelity: {effect_words(study.design.outcome, outcome)}.{score}"
     )
 
 
@@ -285,12 +288,14 @@ def _made(sweep: Sweep) -> Sequence[tuple[str, str]]:
         own = "not installed"
     scenario = sweep.cases[0].scenario
     n, cases = f"{sweep.replicates:,}", len(sweep.cases)
+    score = score_words(scenario.world)
     changes = ", ".join(f"{plain(path)} = {setting_words(value)}" for path, value in sweep.changes.items())
     return [
         ("design-sim", own),
         ("Seed", str(sweep.seed)),
         ("Replicates", f"{n} of each of {cases:,} cases" if cases > 1 else n),
         ("Level of tests (alpha)", f"{scenario.alpha:g}, two-sided"),
+        *([("Fidelity score", score)] if score else []),
         ("Set differently from the file", changes or "nothing"),
     ]
 

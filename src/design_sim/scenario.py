@@ -9,6 +9,7 @@ from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
 from design_sim.faults import found, nearest
+from design_sim.leavers import replacement_faults
 from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
 from design_sim.world.delivery import LARGEST, Resolution
 from design_sim.world.deviations import correlation_faults
@@ -104,7 +105,9 @@ def asks_of_families(study: Study) -> bool:
 
 def drawn_resolution(study: Study, outcome: Outcome, resolution: str) -> Resolution:
     """The resolution that is drawn: single families where answers get them, or are not exchangeable."""
-    return "unit" if outcome.drawn_singly else wanted_resolution(study, resolution)
+    measurement = study.design.measurement
+    singly = outcome.drawn_singly or (measurement is not None and measurement.drawn_singly)
+    return "unit" if singly else wanted_resolution(study, resolution)
 
 
 def scenario_faults(
@@ -219,6 +222,8 @@ def _design_faults(
         yield f"{path}.sample: has no effect, since outcome {design.outcome!r} is recorded for everyone"
     if outcome is not None and design.measurement is not None:
         found_faults = measurement_faults(design.measurement, outcome, world)
+        if design.measurement.leavers == "replace":
+            found_faults += replacement_faults(design.n_enrolled(world), design.n_treated, world)
         yield from (f"{path}.measurement.{fault}" for fault in found_faults)
     balance = getattr(design, "balance", None)
     if balance and "baseline" in balance.on:
@@ -258,6 +263,10 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
     for name in estimator.covariates:
         if name not in COVARIATES:
             yield f"{path}.covariates: {name!r} is not a covariate{nearest(name, COVARIATES)}"
+    if "fidelity_score" in estimator.covariates and world.audit is None:
+        yield (
+            f"{path}.covariates: 'fidelity_score' needs the table world.audit, which says how it is scored"
+        )
     before = study.design.staggered and "baseline" not in estimator.covariates
     if follow_up.all() and not before and (estimator.needs_before or "baseline" in estimator.covariates):
         yield (

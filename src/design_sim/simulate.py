@@ -20,6 +20,7 @@ from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
+from design_sim.leavers import with_replacements
 from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
@@ -130,6 +131,10 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
     occasions, follow_up = design.occasions(scenario.world.time)
     estimators = [answer.estimator for answer in study.answers.values()]
     covariates = {name for estimator in estimators for name in estimator.covariates}
+    # Estimands are about who was enrolled, panels about who stands there in the end.
+    enrolled = allocation
+    if design.measurement is not None and design.measurement.leavers == "replace":
+        allocation = with_replacements(world, enrolled, int(occasions[-1]))
     fieldwork = Fieldwork(
         world,
         allocation,
@@ -146,7 +151,7 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
     if average:
         twins.append(deliver(replace(fieldwork, centred=True)).stated)
     panels = [_panel(scenario, study, fieldwork, delivery, cells, follow_up) for cells in twins]
-    return Twins(allocation, *panels)
+    return Twins(enrolled, *panels)
 
 
 def _panel(
@@ -160,7 +165,7 @@ def _panel(
     """Measure and observe one outcome of a delivery."""
     world, allocation, design = fieldwork.world, fieldwork.allocation, study.design
     if design.measurement is not None:
-        cells = measured(design.measurement, world, allocation, delivery, (design.outcome, cells))
+        cells = measured(design.measurement, world, allocation, delivery, (design.outcome, cells), follow_up)
     roster = delivery.roster
     if allocation.observed is not None:
         seen = roster.spread(allocation.observed.astype(np.float64), "authority")

@@ -15,7 +15,9 @@ from design_sim.performance import measure, wilson_interval
 from design_sim.results import Judged
 from design_sim.scenario import Study
 from design_sim.sweep import Case, Value
+from design_sim.world.audit import cases_of, score_reliability
 from design_sim.world.outcomes import Outcome, RecordedCount
+from design_sim.world.settings import WorldSettings
 
 RATES = (
     "coverage",
@@ -31,6 +33,7 @@ EFFECTS = ("truth", "estimate", "bias", "null_bias", "empirical_se", "model_se",
 SIGNED = ("truth", "estimate", "bias", "null_bias", "relative_bias", "model_se_error")
 KINDS = {
     "cluster_rct": "cluster randomised trial",
+    "stepped_wedge": "stepped-wedge trial",
     "contrast": "contrast study",
     "difference_in_differences": "difference-in-differences",
 }
@@ -102,6 +105,32 @@ def estimand_words(estimand: Estimand) -> str:
     which = f" ({plain(estimand.component)})" if estimand.component else ""
     leaving = f", {EXITS[estimand.exit]}" if estimand.exit in EXITS else ""
     return f"{rung}{which} {AVERAGES[estimand.average]}{counting}{leaving}"
+
+
+def score_words(world: WorldSettings) -> str:
+    """How fidelity is scored and how reliably, in a sentence; empty where nobody scores it."""
+    audit = world.audit
+    if audit is None:
+        return ""
+    if audit.without_error:
+        return f"Fidelity is scored without error in year {audit.year} after the start."
+    reliability, cases = score_reliability(world), cases_of(world)
+    each = f"{cases.max()}" if cases.min() == cases.max() else f"{cases.min()} to {cases.max()}"
+    how_reliably = (
+        "authorities do not differ in it"
+        if isnan(reliability)
+        else f"its reliability (share of the variance between authorities that is true) is {reliability:.2f}"
+    )
+    return (
+        f"Fidelity is scored in {each} {'case' if each == '1' else 'cases'} of each authority in year "
+        f"{audit.year} after the start; {how_reliably}."
+    )
+
+
+def uses_score(study: Study) -> bool:
+    """Whether a study chooses authorities by the fidelity score, or adjusts for it."""
+    adjusts = any("fidelity_score" in answer.estimator.covariates for answer in study.answers.values())
+    return adjusts or getattr(study.design, "pilots_by", "") == "fidelity_score"
 
 
 def effect_words(name: str, outcome: Outcome) -> str:

@@ -63,6 +63,7 @@ def test_slots_that_start_first_come_first_and_there_is_something_to_compare(des
     assert start[0, -1] > WORLD.time.start
     assert isinstance(allocation.law, Randomisation)
     assert allocation.law.start == tuple(start[0])
+    assert design.n_treated == (start[0] < NEVER).sum()
 
 
 def test_allocation_is_the_same_whenever_it_is_asked_for(design: Design) -> None:

@@ -50,6 +50,14 @@ def test_pilots_are_the_best_of_what_they_are_chosen_by(by: str) -> None:
     assert (lowest_pilot >= rest.max(axis=1)).all()
 
 
+def test_pilots_by_a_score_need_an_audit() -> None:
+    """What nobody scores cannot be chosen by; the fault names the table that is missing."""
+    design = Contrast(outcome="rereferral", pilots=2, comparisons=3, pilots_by="fidelity_score")
+    (fault,) = design.faults(WorldSettings(authorities=20))
+    assert fault.startswith("pilots_by: 'fidelity_score' needs the table world.audit")
+    assert design.faults(WorldSettings.model_validate({"authorities": 20, "audit": {}})) == []
+
+
 def test_pilots_chosen_by_reputation_are_readier() -> None:
     """Reputation is a noisy sign of readiness, of the stated correlation."""
     world = world_of(reputation_correlation=0.5)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from design_sim.allocation import two_arms
 from design_sim.estimands import Estimand, true_value
 from design_sim.streams import Streams
+from design_sim.world.audit import fidelity_score, observed_score, score_reliability
 from design_sim.world.delivery import Fieldwork, Sample, deliver
 from design_sim.world.draw import draw_world
 from design_sim.world.outcomes import (
@@ -63,6 +64,13 @@ WORLDS = st.fixed_dictionaries(
         ),
         "informal": st.fixed_dictionaries({"share": st.sampled_from([0.0, 0.5]), "fidelity": SHARE}),
         "rival": st.fixed_dictionaries({"share": st.sampled_from([1e-6, 0.5]), "mean": OPEN}),
+        "audit": st.fixed_dictionaries(
+            {
+                "cases": st.sampled_from([1, 40]),
+                "rater_reliability": st.sampled_from([1e-6, 1.0]),
+                "inflation_sd": SHARE,
+            }
+        ),
         "inspections": st.fixed_dictionaries({"every_years": st.sampled_from([1, 20])}),
         "leaving": st.fixed_dictionaries(
             {"after_inadequate": SHARE, "new_leadership": SHARE, "switch": OPEN}
@@ -133,6 +141,9 @@ def test_a_world_at_the_edge_is_drawn_whole_or_refused(stated: dict[str, object]
         assert np.nanmin(cells.mean) >= low
         assert np.nanmax(cells.mean) <= high
     assert np.isfinite(delivery.exposure).all()
+    assert np.isfinite(fidelity_score(world)).all()
+    assert np.isfinite(observed_score(world, allocation, time.occasions - 1)).all()
+    assert 0 <= score_reliability(world_settings) <= 1
     for rung in ("offered", "delivered", "full_fidelity", "per_fidelity", "versus_rival"):
         for average in ("sample", "national"):
             estimand = Estimand(rung=rung, average=average)  # type: ignore[arg-type]

@@ -43,6 +43,11 @@ class Design(Protocol):
         """How many authorities the study enrols."""
         ...
 
+    @property
+    def n_treated(self) -> int:
+        """How many of them are treated."""
+        ...
+
     def faults(self, world: WorldSettings) -> list[str]:
         """Why the world's units cannot satisfy the design, `key: reason` each; known before any draw."""
         ...

@@ -17,6 +17,7 @@ from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.designs.base import Count, FollowUp, follow_up_faults, follow_up_occasions, highest, too_many
 from design_sim.streams import Streams
+from design_sim.world.audit import fidelity_score
 from design_sim.world.draw import World
 from design_sim.world.settings import Time, WorldSettings
 
@@ -29,8 +30,10 @@ class Contrast(FollowUp):
     """Authorities with the framework."""
     comparisons: Count
     """Authorities without it."""
-    pilots_by: Literal["reputation", "rating", "chance"] = "reputation"
-    """What pilots are chosen by: the best reputed, the best rated (ties by chance), or any."""
+    pilots_by: Literal["reputation", "rating", "fidelity_score", "chance"] = "reputation"
+    """What pilots are chosen by: the best reputed, the best rated (ties by chance), those with the highest
+    fidelity score (of the audit `world.audit`, of the framework as each authority would implement it), or
+    any."""
     comparisons_by: Literal["chance", "rating"] = "chance"
     """Comparisons: any, or those whose rating is nearest to the pilots' mean rating (ties by chance)."""
 
@@ -56,13 +59,26 @@ class Contrast(FollowUp):
         """Pilots and comparisons."""
         return self.pilots + self.comparisons
 
+    @property
+    def n_treated(self) -> int:
+        """The pilots."""
+        return self.pilots
+
     def faults(self, world: WorldSettings) -> list[str]:
-        """More authorities or years than there are."""
+        """More authorities or years than there are, or a choice by what nobody scores."""
         wanted = self.pilots + self.comparisons
-        return too_many("pilots and comparisons", wanted, world) + follow_up_faults(self, world.time)
+        faults = too_many("pilots and comparisons", wanted, world) + follow_up_faults(self, world.time)
+        if self.pilots_by == "fidelity_score" and world.audit is None:
+            faults.append(
+                "pilots_by: 'fidelity_score' needs the table world.audit, which says how it is scored"
+            )
+        return faults
 
     def _promise(self, world: World, chance: Floats) -> Floats:
         """What the choice of pilots goes by, ties broken by chance: (replicate, authority)."""
         if self.pilots_by == "reputation":
             return world.reputation
+        if self.pilots_by == "fidelity_score":
+            score = np.broadcast_to(fidelity_score(world), chance.shape)
+            return np.lexsort((chance, score), axis=1).argsort(axis=1).astype(np.float64)
         return chance if self.pilots_by == "chance" else world.events.rating + chance

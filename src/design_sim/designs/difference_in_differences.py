@@ -67,6 +67,11 @@ class DifferenceInDifferences(Stated):
         """Adopters and those that they are compared with."""
         return world.authorities if self.comparisons is None else self.adopters + self.comparisons
 
+    @property
+    def n_treated(self) -> int:
+        """The adopters."""
+        return self.adopters
+
     def faults(self, world: WorldSettings) -> list[str]:
         """More authorities or years than there are."""
         faults = too_many("adopters and comparisons", self.adopters + (self.comparisons or 1), world)

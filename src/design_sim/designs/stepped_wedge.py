@@ -95,6 +95,11 @@ class SteppedWedge(Stated):
         """All that start, sooner or later."""
         return self.authorities
 
+    @property
+    def n_treated(self) -> int:
+        """All of them, sooner or later."""
+        return self.authorities
+
     def faults(self, world: WorldSettings) -> list[str]:
         """More authorities or occasions than there are."""
         faults = too_many("authorities", self.authorities, world)

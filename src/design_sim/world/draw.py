@@ -4,7 +4,7 @@ Every array is drawn when it is first asked for, each from a stream of its own, 
 that nothing uses draws nothing, and the order of asking changes no number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import cast
@@ -35,6 +35,13 @@ def children_of(size: Size, authorities: int) -> Floats:
     at = low + (high - low) * (np.arange(authorities) + 0.5) / authorities
     children: Floats = np.exp(size.log_mean + size.log_sd * special.ndtri(at))
     return children.clip(size.smallest, size.largest)
+
+
+def teams_of(settings: WorldSettings) -> Ints:
+    """Whole teams of each authority, at least one, (authority,)."""
+    workers, children = settings.workers, children_of(settings.size, settings.authorities)
+    teams = children * workers.per_10000_children / 10_000 / workers.per_team
+    return np.maximum(teams.astype(np.int64), 1)
 
 
 @cache
@@ -98,6 +105,7 @@ class World:
         self._expected: dict[str, Floats] = {}
         self._deviations: dict[str, Deviations] = {}
         self._members: dict[tuple[str, str], tuple[int, Floats]] = {}
+        self._kept: dict[tuple[str, float], Floats] = {}
 
     @property
     def n_authorities(self) -> int:
@@ -112,9 +120,7 @@ class World:
     @cached_property
     def n_teams(self) -> Ints:
         """Whole teams of each authority, at least one, (authority,)."""
-        workers = self.settings.workers
-        teams = self.children * workers.per_10000_children / 10_000 / workers.per_team
-        return np.maximum(teams.astype(np.int64), 1)
+        return teams_of(self.settings)
 
     @cached_property
     def quality(self) -> Floats:
@@ -307,6 +313,12 @@ class World:
             drawn = rng.standard_normal((n, self.n_replicates, self.n_authorities))
             self._members[key] = (n, np.moveaxis(drawn, 0, 2))
         return self._members[key][1][:, :, :n]
+
+    def kept(self, name: str, at: float, draw: Callable[[], Floats]) -> Floats:
+        """An array that belongs to a name and a time, drawn when it is first asked for."""
+        if (name, at) not in self._kept:
+            self._kept[name, at] = draw()
+        return self._kept[name, at]
 
     def _mixed(self, component: str, correlation: float, year: int) -> Floats:
         """Normals with a stated correlation with the quality of one year, (replicate, authority)."""

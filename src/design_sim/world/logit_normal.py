@@ -16,6 +16,8 @@ from design_sim.numerics.root import find_root
 _Z = np.linspace(-9.0, 9.0, 361)
 _WEIGHT = np.exp(-(_Z**2) / 2) / np.exp(-(_Z**2) / 2).sum()
 _WIDEST = 30.0
+NORMAL_POINTS = _Z, _WEIGHT
+"""Places and weights over which expectations over a standard normal are taken."""
 
 EDGE = 1e-6
 """The smallest mean, and its distance from 1, that is solved for."""
@@ -49,6 +51,20 @@ def _expectation(values: Floats) -> float:
 def _centre(mean: float, spread: float) -> float:
     bound = 40.0 + 10 * spread
     return find_root(lambda c: _expectation(special.expit(c + spread * _Z)) - mean, -bound, bound)
+
+
+def centre_for(mean: float, places: Floats, weights: Floats) -> float:
+    """The centre for which the weighted mean of inverse logit(centre + places) is a stated one.
+
+    Parameters
+    ----------
+    mean : float
+        Above 0 and below 1.
+    places, weights : float arrays, (place,)
+        A distribution on the logit scale; weights sum to 1.
+    """
+    bound = 40.0 + float(np.abs(places).max())
+    return find_root(lambda c: float(special.expit(c + places) @ weights) - mean, -bound, bound)
 
 
 def _sd(centre: float, spread: float) -> float:

@@ -6,7 +6,7 @@ share what is left, and so do the children of a family where it has several.
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from design_sim.stated import Correlation, Share, Stated
 from design_sim.world.outcome import OverTime
@@ -42,6 +42,16 @@ class ICC(Stated):
         return self
 
 
+def _of_authorities(icc: object) -> object:
+    """A plain number as the share between authorities, for short."""
+    whole = isinstance(icc, int | float) and not isinstance(icc, bool)
+    return {"authority": float(icc)} if whole else icc  # type: ignore[arg-type]
+
+
+Shares = Annotated[ICC, BeforeValidator(_of_authorities)]
+"""The shares at all levels, or that of authorities alone."""
+
+
 class Correlations(Stated):
     """Correlation of a covariate's part at each level with that of the outcome."""
 
@@ -62,7 +72,7 @@ class Covariate(Stated):
     adjust for `covariate`, and a study with such an answer draws single families.
     """
 
-    icc: ICC = ICC()
+    icc: Shares = ICC()
     correlation: Correlations
 
     @model_validator(mode="after")
@@ -76,7 +86,8 @@ class Covariate(Stated):
 class Surveyed(OverTime):
     """What every surveyed outcome states of the families that a study samples."""
 
-    icc: ICC = ICC()
+    icc: Shares = ICC()
+    """A table of shares, or a number for that of authorities alone."""
     competence_correlation: Correlation = 0.0
     """Correlation of the worker part with competence, within an authority."""
     children_per_family: Annotated[float, Field(ge=1, le=10)] = 1.0

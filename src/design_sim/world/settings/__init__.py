@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from design_sim.stated import Correlation, Share, Stated
 from design_sim.world.response import Response
+from design_sim.world.settings.audit import Audit
 from design_sim.world.settings.events import Inspections, Leaving
 from design_sim.world.settings.people import Size, Workers
 from design_sim.world.settings.practice import Components, Fidelity, Informal, Rival, Subgroup
@@ -20,6 +21,7 @@ from design_sim.world.settings.time import Memory, Shock, Time
 
 __all__ = [
     "Adoption",
+    "Audit",
     "Components",
     "Fidelity",
     "Informal",
@@ -69,6 +71,7 @@ class WorldSettings(Stated):
     """Dose in the year before an authority starts, as a share of that of its first year (assumption)."""
     reputation_correlation: Correlation = 0.5
     """Correlation of an authority's reputation with its readiness (assumption)."""
+    audit: Audit | None = None
 
     @model_validator(mode="after")
     def _adopters_exist(self) -> Self:
@@ -116,6 +119,21 @@ class WorldSettings(Stated):
             and self.leaving.after_inadequate
         ):
             raise ValueError("leaving.after_inadequate has no effect without the table inspections")
+        return self
+
+    @model_validator(mode="after")
+    def _audited(self) -> Self:
+        if self.audit is None:
+            return self
+        if self.audit.year > self.time.years_after:
+            raise ValueError(
+                f"audit.year is {self.audit.year}, above time.years_after, {self.time.years_after}"
+            )
+        if "rater_reliability" in self.audit.model_fields_set and self.fidelity.scale is None:
+            raise ValueError(
+                "audit.rater_reliability has no effect while fidelity is the same everywhere; leave it out, "
+                "or raise authority_sd or worker_sd of fidelity"
+            )
         return self
 
 
