@@ -207,7 +207,7 @@ def rows() -> list[dict[str, object]]:
          "linearmodels PanelOLS", linearmodels_panel, 10, (3_000, 300)),
         ("T4a", "difference-in-differences, 150 authorities x 10 years, clustered", PANEL, 4_096,
          "pyfixest feols", pyfixest_panel, 10, (3_000, 300)),
-        ("T4b", "the same, wild cluster bootstrap-t, 999 draws", BOOTSTRAP, 4_096,
+        ("T4b", "the same panel, wild cluster bootstrap, 999 draws, no interval", BOOTSTRAP, 4_096,
          "wildboottest", wildboottest_panel, 1, (3_000, 2_640)),
     ]  # fmt: skip
     table = []

@@ -484,6 +484,8 @@ def test_few_clusters_never_reject_by_two_points() -> None:
 @pytest.mark.parametrize(
     ("start", "model", "status"),
     [
+        ([1], MODELS[0], Status.TOO_FEW_CLUSTERS),
+        ([1], MODELS[1], Status.SINGULAR),
         ([1, NEVER], MODELS[0], Status.TOO_FEW_CLUSTERS),
         ([1, NEVER], MODELS[1], Status.TOO_FEW_CLUSTERS),
         ([1, 1, 1], MODELS[0], Status.TOO_FEW_CLUSTERS),

@@ -176,3 +176,12 @@ def test_the_rank_that_is_rejected_beyond_agrees_with_p_values_at_alpha() -> Non
     assert BootstrapWeights.of(np.ones((1, 99)), 1).rank(0.29) == 29
     assert BootstrapWeights.of(np.ones((1, 15)), 1).rank(0.05) == 0
     assert BootstrapWeights.of(np.ones((1, 512)), 0).rank(0.05) == 26
+
+
+def test_draws_that_repeat_the_study_are_counted_and_not_compared() -> None:
+    """Equal weights rescale all residuals, which leaves t as it was."""
+    values = np.array([[1.0, -1.0, 1.0, 1.0], [1.0, -1.0, -1.0, 1.0]])
+    weights = BootstrapWeights.of(values, 1).without_repeats()
+    assert weights.values.tolist() == [[1.0], [-1.0]]
+    assert (weights.observed, weights.count) == (4, 5)
+    assert BootstrapWeights.of(values[:, :2], 0).without_repeats().rank(0.05) < 0

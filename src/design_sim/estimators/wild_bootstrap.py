@@ -138,13 +138,12 @@ class WildBootstrap(Stated):
         return self.weights == "rademacher" and 2 ** (n_authorities - 1) <= self.draws + 1
 
     def _weights(self, n_authorities: int, rng: Generator) -> BootstrapWeights:
-        """The draws; the first vector of signs is the study itself where the null is imposed."""
-        if not self.enumerates(n_authorities):
-            return BootstrapWeights.of(draw_weights(self.weights, n_authorities, self.draws, rng), 1)
-        vectors = sign_vectors(n_authorities)
-        return (
-            BootstrapWeights.of(vectors[:, 1:], 1) if self.null_imposed else BootstrapWeights.of(vectors, 0)
-        )
+        """The draws; where the null is imposed, those that repeat the study are counted and not compared."""
+        if self.enumerates(n_authorities):
+            weights = BootstrapWeights.of(sign_vectors(n_authorities), 0)
+        else:
+            weights = BootstrapWeights.of(draw_weights(self.weights, n_authorities, self.draws, rng), 1)
+        return weights.without_repeats() if self.null_imposed else weights
 
     def _floor(self, n_authorities: int, n_observed: Floats) -> Floats:
         """The smallest p-value that the draws allow, (replicate,)."""

@@ -24,7 +24,7 @@ class BootstrapWeights(Batch):
     values : float array, (cluster, draw)
         What residuals are multiplied by.
     observed : int
-        1 where the study itself is counted beside the draws, else 0.
+        How often the study itself is counted beside the draws.
     squares : float array or None, (cluster, draw)
         Their squares, None where all are 1.
     """
@@ -35,19 +35,24 @@ class BootstrapWeights(Batch):
 
     @classmethod
     def of(cls, values: Floats, observed: int) -> Self:
-        """The draws with these weights."""
+        """Draws with these weights; parameters as above."""
         squares = values**2
         return cls(values, observed, None if (squares == 1).all() else squares)
 
     @property
     def count(self) -> int:
-        """Draws, with the study where it counts."""
+        """Draws, and the study as often as it counts."""
         return int(self.values.shape[1]) + self.observed
+
+    def without_repeats(self) -> Self:
+        """The draws that differ from the study, which is counted for those whose weights are all the same."""
+        repeats = (self.values == self.values[:1]).all(axis=0)
+        return self.of(self.values[:, ~repeats], self.observed + int(repeats.sum()))
 
     def rank(self, alpha: float) -> int:
         """The rank among the draws, largest first, of the one that a rejected statistic exceeds.
 
-        A p-value is above alpha where at least so many draws are as large; 0 where it always is.
+        A p-value is above alpha where at least so many draws are as large; 0 or less where it always is.
         """
         return int(alpha * self.count * (1 + _ROUNDING)) + 1 - self.observed
 

@@ -206,7 +206,7 @@ def bootstrap_test(
         alpha, searched for from the effect outwards.
     """
     n_replicates, n_draws = statistic.shape[0], weights.values.shape[1]
-    step = max(1, _CHUNK // (2 * plan.basis.shape[2] * n_draws))
+    step = max(1, _CHUNK // max(1, 2 * plan.basis.shape[2] * n_draws))
     parts = []
     for first in range(0, n_replicates, step):
         at = slice(first, first + step)
@@ -240,7 +240,7 @@ def _test_chunk(
         nothing = np.full(statistic.shape, np.nan)
         return p_value, nothing, nothing
     rank = weights.rank(alpha)
-    if rank == 0:
+    if rank <= 0:
         everything = np.full(statistic.shape, np.inf)
         return p_value, everything, everything
     if not imposed:
