@@ -12,6 +12,7 @@ from design_sim.estimators.mixed_model import MixedModel
 from design_sim.estimators.permutation import Permutation
 from design_sim.estimators.statsmodels_reference import StatsmodelsMixedLM, StatsmodelsOLS
 from design_sim.estimators.two_way_fixed_effects import TwoWayFixedEffects
+from design_sim.estimators.wild_bootstrap import WildBootstrap
 
 ESTIMATORS: dict[str, type] = {
     "cluster_means": ClusterMeans,
@@ -20,6 +21,7 @@ ESTIMATORS: dict[str, type] = {
     "gee": Gee,
     "likelihood_ratio": LikelihoodRatio,
     "two_way_fixed_effects": TwoWayFixedEffects,
+    "wild_bootstrap": WildBootstrap,
     "permutation": Permutation,
     "statsmodels_ols": StatsmodelsOLS,
     "statsmodels_mixed_model": StatsmodelsMixedLM,

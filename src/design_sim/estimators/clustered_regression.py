@@ -36,7 +36,13 @@ from design_sim.numerics.cluster_variance import (
     plan_two_arms,
     small_sample_factor,
 )
-from design_sim.numerics.least_squares import cluster_grams, cluster_moments, solve_normal, standardise
+from design_sim.numerics.least_squares import (
+    NormalEquations,
+    cluster_grams,
+    cluster_moments,
+    solve_normal,
+    standardise,
+)
 from design_sim.panel import Panel
 from design_sim.roster import Roster
 from design_sim.stated import Stated
@@ -44,7 +50,7 @@ from design_sim.stated import Stated
 Variance = Literal["naive", "CR0", "CR1", "CR1S", "CR2", "CR3"]
 Weights = Literal["family", "authority"]
 
-_TREATED = 1
+TREATED = 1
 """The column of the treatment, after the intercept."""
 _ROUNDING = 1e-13
 """A standard error below this share of the outcome's level is rounding."""
@@ -94,7 +100,7 @@ class ClusteredRegression(Stated):
         cells = cells.over(panel.follow_up)
         treated = follow_up_arm(panel)
         if self.covariates:
-            values = [_covariate(panel, name) for name in self.covariates]
+            values = [covariate(panel, name) for name in self.covariates]
             return adjusted_regression(self, panel.roster, cells, treated, values, panel.alpha)
         first = np.searchsorted(panel.roster.authority, np.arange(panel.n_authorities))
         clusters = cells.pool(panel.roster, "authority")
@@ -236,11 +242,60 @@ def adjusted_regression(
     Estimates
         A collinear covariate is dropped; `SINGULAR` where the covariates determine the arm.
     """
+    rows = regress_rows(model.weights, roster, cells, treated, covariates)
+    if model.variance == "naive":
+        squares = _residual_squares(rows.residual(), rows.weights, rows.cells)
+        return rows.fit.naive(squares, rows.equations.inverse[:, TREATED, TREATED], alpha)
+    alike = roster.n_rows == rows.cross.shape[1]
+    plan = plan_contrast(rows.grams, rows.equations, TREATED, model.variance, alike=alike)
+    squares = plan.variance(np.einsum("rgk,rgk->rg", plan.direction, rows.cross), rows.coefficients)
+    return rows.fit.robust(squares, plan.moments(rows.equations), model.variance, model.df, alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class RowRegression(Batch):
+    """Least squares of the outcome of rows on intercept, treatment and covariates, without a test.
+
+    Parameters
+    ----------
+    columns : list of float arrays, (replicate, row)
+        The regressors, the treatment at `TREATED`; covariates standardised.
+    cells : Cells, (replicate, row, 1)
+        The outcome, 0 where nobody was observed or a covariate is missing.
+    weights : float array, (replicate, row)
+    grams : float array, (replicate, cluster, column, column)
+        Every cluster's X'WX.
+    cross : float array, (replicate, cluster, column)
+        Every cluster's X'Wy.
+    coefficients : float array, (replicate, column)
+    """
+
+    columns: list[Floats]
+    cells: Cells
+    weights: Annotated[Floats, "replicate row"]
+    grams: Annotated[Floats, "replicate cluster column column"]
+    cross: Annotated[Floats, "replicate cluster column"]
+    equations: NormalEquations
+    coefficients: Annotated[Floats, "replicate column"]
+    fit: Fit
+
+    def residual(self) -> Floats:
+        """What the regression leaves of every row's outcome, (replicate, row)."""
+        residual: Floats = self.cells.mean[:, :, 0].copy()
+        for position, column in enumerate(self.columns):
+            residual -= self.coefficients[:, position, np.newaxis] * column
+        return residual
+
+
+def regress_rows(
+    weighting: Weights, roster: Roster, cells: Cells, treated: Bools, covariates: list[Floats]
+) -> RowRegression:
+    """Regress rows of any depth; parameters as in `adjusted_regression`."""
     cells = _complete(cells, covariates)
     n, mean = cells.n[:, :, 0], cells.mean[:, :, 0]
     cluster_n = roster.pool(n, "authority")
     weights = n
-    if model.weights == "authority":
+    if weighting == "authority":
         weights = n / roster.spread(np.where(cluster_n > 0, cluster_n, 1.0), "authority")
     columns = [np.ones((1, roster.n_rows)), treated.astype(float)]
     columns += [standardise(np.nan_to_num(values), weights) for values in covariates]
@@ -251,23 +306,14 @@ def adjusted_regression(
     coefficients = equations.coefficients(cross.sum(axis=1))
     n_clusters = (cluster_n > 0).sum(axis=1).astype(float)
     fit = Fit(
-        effect=coefficients[:, _TREATED],
+        effect=coefficients[:, TREATED],
         level=np.einsum("rg,rg,rg->r", mean, mean, weights) / n_clusters.clip(1),
         n=n.sum(axis=1),
         n_clusters=n_clusters,
         rank=equations.rank,
-        status=arms_status(weights, treated, equations.estimable[:, _TREATED]),
+        status=arms_status(weights, treated, equations.estimable[:, TREATED]),
     )
-    if model.variance == "naive":
-        residual = mean.copy()
-        for position, column in enumerate(columns):
-            residual -= coefficients[:, position, np.newaxis] * column
-        squares = _residual_squares(residual, weights, cells)
-        return fit.naive(squares, equations.inverse[:, _TREATED, _TREATED], alpha)
-    alike = roster.n_rows == cluster_n.shape[1]
-    plan = plan_contrast(grams, equations, _TREATED, model.variance, alike=alike)
-    squares = plan.variance(np.einsum("rgk,rgk->rg", plan.direction, cross), coefficients)
-    return fit.robust(squares, plan.moments(equations), model.variance, model.df, alpha)
+    return RowRegression(columns, cells, weights, grams, cross, equations, coefficients, fit)
 
 
 def follow_up_arm(panel: Panel) -> Bools:
@@ -331,7 +377,8 @@ def _complete(cells: Cells, covariates: list[Floats]) -> Cells:
     return Cells(n, mean, ss)
 
 
-def _covariate(panel: Panel, name: str) -> Floats:
+def covariate(panel: Panel, name: str) -> Floats:
+    """A covariate of the panel by its name, (replicate, row)."""
     if name not in panel.covariates:
         raise ValueError(f"the panel has no covariate {name!r}, only {sorted(panel.covariates)}")
     return panel.covariates[name]

@@ -31,8 +31,13 @@ from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Needs
 from design_sim.estimators.clustered_regression import Fit, arms_status
-from design_sim.numerics.cluster_variance import ContrastPlan, DegreesOfFreedom, contrast_direction
-from design_sim.numerics.least_squares import solve_normal
+from design_sim.numerics.cluster_variance import (
+    ClusterRobust,
+    ContrastPlan,
+    DegreesOfFreedom,
+    contrast_direction,
+)
+from design_sim.numerics.least_squares import NormalEquations, solve_normal
 from design_sim.panel import Panel
 from design_sim.stated import Stated
 
@@ -171,10 +176,83 @@ def fit_two_way(model: TwoWayFixedEffects, cells: Cells, treated: Bools, alpha: 
         one authority alone is; `SINGULAR` where treatment never varies within an authority, or with
         the occasion alone.
     """
+    panel = regress_two_way(model.weights, cells, treated)
+    if model.variance == "naive":
+        squares = panel.residual_squares()
+        if model.weights == "family":
+            squares = squares + _within(cells)
+        return panel.fit.naive(squares, panel.equations.inverse[:, -1, -1], alpha)
+    plan, loading = panel.plan(model.variance)
+    squares = plan.variance(np.einsum("rgt,rgt->rg", panel.outcome, loading), panel.coefficients)
+    return panel.fit.robust(squares, plan.moments(panel.equations), model.variance, model.df, alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoWayRegression(Batch):
+    """Least squares on treatment, authorities and occasions, without a test.
+
+    Parameters
+    ----------
+    design, distinct : TwoWayDesign
+        The regressors, and those of authorities that differ.
+    which : int array or slice
+        Which of the distinct ones an authority is.
+    outcome : float array, (replicate, authority, occasion)
+        0 where nobody was observed.
+    coefficients : float array, (replicate, column)
+        Effects of the occasions, then of the treatment.
+    """
+
+    design: TwoWayDesign
+    distinct: TwoWayDesign
+    which: Ints | slice
+    outcome: Annotated[Floats, "replicate authority occasion"]
+    equations: NormalEquations
+    coefficients: Annotated[Floats, "replicate column"]
+    fit: Fit
+
+    def plan(self, kind: ClusterRobust) -> tuple[ContrastPlan, Floats]:
+        """Plan a variance of the effect; with p_g of authorities, (replicate, authority, occasion)."""
+        distinct, which = self.distinct, self.which
+        grams = distinct.grams() if kind == "CR2" else np.empty(0)
+        direction = contrast_direction(grams, self.equations, self.outcome.shape[2], kind)
+        loading = distinct.demeaned(direction[..., :-1] + direction[..., -1:] * distinct.path)
+        crossing = distinct.bordered(loading)
+        direction = np.broadcast_to(direction, crossing.shape)
+        return ContrastPlan(direction[:, which], crossing[:, which]), loading[:, which]
+
+    def residual(self) -> Floats:
+        """The outcome less effects of occasions and treatment, (replicate, authority, occasion)."""
+        left: Floats = self.outcome - self.coefficients[:, np.newaxis, :-1]
+        left -= self.coefficients[:, np.newaxis, -1:] * self.design.path
+        return left
+
+    def residual_squares(self) -> Floats:
+        """Weighted residual sum of squares between cells, (replicate,)."""
+        left = self.residual()
+        left -= np.einsum("rgt,rgt->rg", left, self.design.share)[:, :, np.newaxis]
+        squares: Floats = np.einsum("rgt,rgt,rgt->r", left, left, self.design.weights)
+        return squares
+
+
+def regress_two_way(
+    weighting: Literal["authority", "family"], cells: Cells, treated: Bools | Floats
+) -> TwoWayRegression:
+    """Regress cells by authority and occasion.
+
+    Parameters
+    ----------
+    weighting : {"authority", "family"}
+        What counts alike.
+    cells : Cells, (replicate, authority, occasion)
+        The outcome; a cell with n = 0 is not in the regression.
+    treated : bool or float array, (replicate, authority, occasion)
+        Whether the authority is treated at the occasion, or what share of it is.
+    """
     observed = cells.n > 0
     complete = bool(observed.all())
     outcome = cells.mean if complete else np.where(observed, cells.mean, 0.0)
-    if model.weights == "family":
+    if weighting == "family":
         weights = cells.n
     else:
         weights = np.ones((1, *cells.n.shape[1:])) if complete else observed.astype(float)
@@ -183,27 +261,17 @@ def fit_two_way(model: TwoWayFixedEffects, cells: Cells, treated: Bools, alpha: 
     equations = solve_normal(design.gram())
     coefficients = equations.coefficients(_moments(design, distinct, which, outcome))
     n_clusters = observed.any(axis=2).sum(axis=1).astype(float)
+    arms = np.stack([weights * design.path, weights * (1 - design.path)], axis=1)
+    in_treated = np.array([True, False])[np.newaxis, :, np.newaxis, np.newaxis]
     fit = Fit(
         effect=coefficients[:, -1],
         level=_mean_square(outcome, weights),
         n=weights.sum(axis=(1, 2)),
         n_clusters=n_clusters,
         rank=equations.rank + n_clusters,
-        status=arms_status(weights, treated, equations.estimable[:, -1]),
+        status=arms_status(arms, in_treated, equations.estimable[:, -1]),
     )
-    if model.variance == "naive":
-        squares = residual_squares(design, outcome, coefficients)
-        if model.weights == "family":
-            squares = squares + _within(cells)
-        return fit.naive(squares, equations.inverse[:, -1, -1], alpha)
-    grams = distinct.grams() if model.variance == "CR2" else np.empty(0)
-    direction = contrast_direction(grams, equations, outcome.shape[2], model.variance)
-    loading = distinct.demeaned(direction[..., :-1] + direction[..., -1:] * distinct.path)
-    crossing = distinct.bordered(loading)
-    direction = np.broadcast_to(direction, crossing.shape)
-    plan = ContrastPlan(direction[:, which], crossing[:, which])
-    squares = plan.variance(np.einsum("rgt,rgt->rg", outcome, loading[:, which]), coefficients)
-    return fit.robust(squares, plan.moments(equations), model.variance, model.df, alpha)
+    return TwoWayRegression(design, distinct, which, outcome, equations, coefficients, fit)
 
 
 def distinct_authorities(design: TwoWayDesign) -> tuple[TwoWayDesign, Ints | slice]:
@@ -219,25 +287,6 @@ def distinct_authorities(design: TwoWayDesign) -> tuple[TwoWayDesign, Ints | sli
     which = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in both])
     _, first = np.unique(which, return_index=True)
     return TwoWayDesign(design.weights[:, first], design.path[:, first]), which
-
-
-def residual_squares(design: TwoWayDesign, outcome: Floats, coefficients: Floats) -> Floats:
-    """Weighted residual sum of squares between cells, (replicate,).
-
-    Parameters
-    ----------
-    design : TwoWayDesign
-        Weights and treatment.
-    outcome : float array, (replicate, authority, occasion)
-        The cells' means.
-    coefficients : float array, (replicate, column)
-        Effects of the occasions, then of the treatment.
-    """
-    left = outcome - coefficients[:, np.newaxis, :-1]
-    left -= coefficients[:, np.newaxis, -1:] * design.path
-    left -= np.einsum("rgt,rgt->rg", left, design.share)[:, :, np.newaxis]
-    squares: Floats = np.einsum("rgt,rgt,rgt->r", left, left, design.weights)
-    return squares
 
 
 def _moments(design: TwoWayDesign, distinct: TwoWayDesign, which: Ints | slice, outcome: Floats) -> Floats:
