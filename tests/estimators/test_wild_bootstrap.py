@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from design_sim.allocation import NEVER, CompleteRandomisation
+from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Status
@@ -50,7 +50,7 @@ def panel_of(
         start=starts,
         occasions=np.arange(n_occasions),
         follow_up=np.arange(n_occasions) >= starts.min(),
-        law=CompleteRandomisation(n_authorities, int((starts[0] < NEVER).sum())),
+        law=complete_randomisation(n_authorities, int((starts[0] < NEVER).sum())),
         covariates=covariates,
     )
 

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
-from design_sim.numerics.least_squares import NormalEquations, solve_normal, standardise
+from design_sim.numerics.least_squares import NormalEquations, scale_of, solve_normal, standardise
 from design_sim.panel import Panel
 from design_sim.stated import Stated
 
@@ -82,7 +82,7 @@ class ClusterMeans(Stated):
         means = authority_means(panel, change=self.change)
         _, coefficients, _ = self._regressed(panel, means)
         weights = self._weights(panel, means)
-        scales = [_scale(values, weights) for values in self._covariate_means(panel)]
+        scales = [scale_of(np.nan_to_num(x), weights) for x in self._covariate_means(panel)]
         return {
             name: coefficients[:, _TREATED + 1 + place] / scale
             for place, (name, scale) in enumerate(zip(self.covariates, scales, strict=True))
@@ -129,15 +129,6 @@ class ClusterMeans(Stated):
         return [
             panel.roster.pool(n * panel.covariates[name], "authority") / total for name in self.covariates
         ]
-
-
-def _scale(values: Floats, weights: Floats) -> Floats:
-    """The standard deviation that `standardise` divides by, (replicate,)."""
-    known = np.nan_to_num(values)
-    share = weights / weights.sum(axis=1, keepdims=True)
-    mean = (share * known).sum(axis=1, keepdims=True)
-    scale: Floats = np.sqrt((share * (known - mean) ** 2).sum(axis=1))
-    return scale
 
 
 def authority_means(panel: Panel, *, change: bool) -> Floats:

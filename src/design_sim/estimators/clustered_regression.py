@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 
 from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.cells import Cells
-from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
+from design_sim.estimators.base import TEST_WORDS, Estimates, Needs, Status, t_estimates
 from design_sim.numerics.cluster_variance import (
     ClusterRobust,
     DegreesOfFreedom,
@@ -40,6 +40,7 @@ from design_sim.numerics.least_squares import (
     NormalEquations,
     cluster_grams,
     cluster_moments,
+    scale_of,
     solve_normal,
     standardise,
 )
@@ -73,6 +74,7 @@ class ClusteredRegression(Stated):
     needs_before: ClassVar[bool] = False
     by_allocation: ClassVar[bool] = False
     staggered: ClassVar[bool] = False
+    within: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
@@ -87,6 +89,19 @@ class ClusteredRegression(Stated):
         """What of a cell it reads: the sum of squares only for the naive standard error."""
         return "cells" if self.variance == "naive" else "means"
 
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        count = "every family alike" if self.weights == "family" else "every cluster alike"
+        if self.variance == "naive":
+            return f"least squares, {count}; families as independent, t with N - k df"
+        rule = self.df or default_df(self.variance)
+        return f"least squares, {count}; {self.variance} standard error, clustered; {TEST_WORDS[rule]}"
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """What each covariate adds for each of its units, (replicate,) by name."""
+        return coefficients_of(panel, self.covariates, self.weights)
+
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; draws nothing.
 
@@ -99,7 +114,7 @@ class ClusteredRegression(Stated):
         cells = panel.cells if self.variance == "naive" else Cells(panel.cells.n, panel.cells.mean)
         cells = cells.over(panel.follow_up)
         treated = follow_up_arm(panel)
-        if self.covariates:
+        if self.covariates or panel.assigned != "authority":
             values = [covariate(panel, name) for name in self.covariates]
             return adjusted_regression(self, panel.roster, cells, treated, values, panel.alpha)
         first = np.searchsorted(panel.roster.authority, np.arange(panel.n_authorities))
@@ -314,6 +329,19 @@ def regress_rows(
         status=arms_status(weights, treated, equations.estimable[:, TREATED]),
     )
     return RowRegression(columns, cells, weights, grams, cross, equations, coefficients, fit)
+
+
+def coefficients_of(panel: Panel, covariates: tuple[str, ...], weights: Weights) -> dict[str, Floats]:
+    """What each covariate adds to the outcome for each of its units, (replicate,) by name."""
+    if not covariates:
+        return {}
+    values = [covariate(panel, name) for name in covariates]
+    cells = Cells(panel.cells.n, panel.cells.mean).over(panel.follow_up)
+    rows = regress_rows(weights, panel.roster, cells, follow_up_arm(panel), values)
+    return {
+        name: rows.coefficients[:, TREATED + 1 + place] / scale_of(np.nan_to_num(values[place]), rows.weights)
+        for place, name in enumerate(covariates)
+    }
 
 
 def follow_up_arm(panel: Panel) -> Bools:

@@ -29,7 +29,7 @@ from pydantic import model_validator
 
 from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.cells import Cells
-from design_sim.estimators.base import Estimates, Needs
+from design_sim.estimators.base import TEST_WORDS, Estimates, Needs
 from design_sim.estimators.clustered_regression import Fit, arms_status
 from design_sim.numerics.cluster_variance import (
     ClusterRobust,
@@ -57,6 +57,7 @@ class TwoWayFixedEffects(Stated):
     needs_before: ClassVar[bool] = True
     by_allocation: ClassVar[bool] = False
     staggered: ClassVar[bool] = True
+    within: ClassVar[bool] = False
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="after")
@@ -69,6 +70,21 @@ class TwoWayFixedEffects(Stated):
     def needs(self) -> Needs:
         """What of a cell it reads: the sum of squares only where families are taken as independent."""
         return "cells" if self.variance == "naive" and self.weights == "family" else "means"
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        count = "every cluster's mean alike" if self.weights == "authority" else "every family alike"
+        if self.variance == "naive":
+            return f"two-way fixed effects, {count}; observations as independent, t with N - k df"
+        rule = self.df or default_df(self.variance)
+        return (
+            f"two-way fixed effects, {count}; {self.variance} standard error, clustered; {TEST_WORDS[rule]}"
+        )
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """None: it takes no covariates."""
+        return {}
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; draws nothing.

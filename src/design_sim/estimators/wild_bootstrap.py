@@ -35,6 +35,7 @@ from design_sim.estimators.base import Estimates, Needs
 from design_sim.estimators.clustered_regression import (
     TREATED,
     Fit,
+    coefficients_of,
     covariate,
     follow_up_arm,
     regress_rows,
@@ -77,6 +78,30 @@ class WildBootstrap(Stated):
 
     needs: ClassVar[Needs] = "means"
     by_allocation: ClassVar[bool] = False
+
+    @property
+    def staggered(self) -> bool:
+        """Fixed effects of occasions take units that start at different ones."""
+        return self.model == "two_way_fixed_effects"
+
+    @property
+    def within(self) -> bool:
+        """A clustered regression takes treatment that differs within authorities."""
+        return self.model == "clustered_regression"
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        what = "least squares" if self.model == "clustered_regression" else "two-way fixed effects"
+        kind = "null imposed (WCR)" if self.null_imposed else "null not imposed (WCU)"
+        return (
+            f"{what}; wild cluster bootstrap-t, {kind}, {self.weights} weights, all of them where they are few; "
+            "two-sided p: the share of |t*| at least |t|; interval by inverting the test; CR1 standard error"
+        )
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """What each covariate adds for each of its units, (replicate,) by name."""
+        return coefficients_of(panel, self.covariates, self.count or "family")
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:

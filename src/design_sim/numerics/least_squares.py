@@ -92,6 +92,20 @@ def standardise(values: Floats, weights: Floats) -> Floats:
     return scaled
 
 
+def scale_of(values: Floats, weights: Floats) -> Floats:
+    """The weighted standard deviation that `standardise` divides a regressor by, (replicate,).
+
+    Parameters
+    ----------
+    values, weights : float arrays, (replicate, row)
+        The regressor, and weights not below 0.
+    """
+    share = weights / weights.sum(axis=1, keepdims=True)
+    mean = (share * values).sum(axis=1, keepdims=True)
+    scale: Floats = np.sqrt((share * (values - mean) ** 2).sum(axis=1))
+    return scale
+
+
 def cluster_grams(columns: Sequence[Floats], weights: Floats, pool: Callable[[Floats], Floats]) -> Floats:
     """Every cluster's own X'WX: (replicate, cluster, column, column).
 
