@@ -33,6 +33,12 @@ class Status(IntEnum):
     """A fitted risk of 0 or 1."""
 
 
+TEST_WORDS = {
+    "normal": "normal test",
+    "clusters": "t with clusters - 1 df",
+    "satterthwaite": "t with Satterthwaite (Bell-McCaffrey) df",
+}
+"""What test a rule of degrees of freedom makes of a cluster-robust standard error, in words."""
 FAILED = frozenset(Status) - {Status.OK, Status.BOUNDARY}
 """The statuses of a failed analysis, whose numbers are nan."""
 

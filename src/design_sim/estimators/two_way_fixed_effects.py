@@ -36,6 +36,7 @@ from design_sim.numerics.cluster_variance import (
     ContrastPlan,
     DegreesOfFreedom,
     contrast_direction,
+    default_df,
 )
 from design_sim.numerics.least_squares import NormalEquations, solve_normal
 from design_sim.panel import Panel

@@ -95,7 +95,7 @@ class WildBootstrap(Stated):
         what = "least squares" if self.model == "clustered_regression" else "two-way fixed effects"
         kind = "null imposed (WCR)" if self.null_imposed else "null not imposed (WCU)"
         return (
-            f"{what}; wild cluster bootstrap-t, {kind}, {self.weights} weights, all of them where they are few; "
+            f"{what}; wild cluster bootstrap-t, {kind}, {self.weights} weights, all where they are few; "
             "two-sided p: the share of |t*| at least |t|; interval by inverting the test; CR1 standard error"
         )
 
