@@ -25,6 +25,7 @@ from design_sim.world.practice import (
     full_dose,
     last_practised,
     offered_dose,
+    offered_doses,
     over_groups,
     rival_dose,
     usual_dose,
@@ -65,6 +66,8 @@ EXITS: dict[str, str] = {
 """What an estimand makes of authorities that leave (world.leaving)."""
 IMPLEMENTED = ("offered", "delivered", "versus_rival")
 """The rungs that are about the framework as authorities would implement it."""
+Doses = Sequence[tuple[Floats | float, Floats]]
+"""Shares of an authority's workers, and the dose of each share."""
 REFERENCE_BLOCK = 2**32 - 1
 """The block of worlds over which the superpopulation's mean is taken: beyond any that a run draws."""
 
@@ -161,8 +164,10 @@ def authority_effects(estimand: Estimand, world: World, outcome: str, window: Se
     settings, what = world.settings, world.outcomes[outcome]
     at = occasions_in(settings.time, window)
 
-    def effect(dose: Floats, uptake: float) -> Floats:
-        by_year = what.effect_of(world, outcome, at, dose, uptake)
+    def effect(doses: Doses, uptake: float) -> Floats:
+        by_year = np.asarray(
+            sum(share * what.effect_of(world, outcome, at, dose, uptake) for share, dose in doses)
+        )
         if estimand.exit != "while_in":
             return np.asarray(by_year.mean(axis=2))
         counted = _still_in(world, at)
@@ -170,13 +175,17 @@ def authority_effects(estimand: Estimand, world: World, outcome: str, window: Se
         return np.asarray(total / np.maximum(counted.sum(axis=2), 1))
 
     if estimand.rung in ("full_fidelity", "per_fidelity"):
-        return effect(full_dose(world)[:, :, np.newaxis], 1.0)
+        return effect([(1.0, full_dose(world)[:, :, np.newaxis])], 1.0)
     if estimand.rung == "one_component":
-        return effect(component_dose(world, str(estimand.component))[:, :, np.newaxis], 1.0)
+        return effect([(1.0, component_dose(world, str(estimand.component))[:, :, np.newaxis])], 1.0)
     uptake = 1.0 if estimand.rung == "delivered" else settings.uptake
     instead = rival_dose(world) if estimand.rung == "versus_rival" else usual_dose(world)
-    offered = dose_with_exits(world, at) if estimand.exit == "treatment_policy" else offered_dose(world, at)
-    return effect(offered, uptake) - effect(instead[:, :, np.newaxis], uptake)
+    exits = estimand.exit == "treatment_policy"
+    if what.curved:
+        offered: Doses = offered_doses(world, at, exits=exits)
+    else:
+        offered = [(1.0, dose_with_exits(world, at) if exits else offered_dose(world, at))]
+    return effect(offered, uptake) - effect([(1.0, instead[:, :, np.newaxis])], uptake)
 
 
 def occasions_in(time: Time, window: Sequence[int]) -> Ints:

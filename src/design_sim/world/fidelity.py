@@ -99,9 +99,17 @@ def progress_of_all(fidelity: Fidelity, years: Floats) -> Floats:
 
 
 def authority_mean(
-    world: World, years: Floats, response: Response, power: int = 0, *, shocked: bool = False
+    world: World,
+    years: Floats,
+    response: Response,
+    power: int = 0,
+    *,
+    degree: int = 1,
+    shocked: bool = False,
 ) -> Floats:
-    """Mean over an authority's workers of g(fidelity) x fidelity^power: (replicate, authority, occasion).
+    """Mean over an authority's workers of g(fidelity)^degree x fidelity^power.
+
+    (replicate, authority, occasion).
 
     Parameters
     ----------
@@ -113,18 +121,22 @@ def authority_mean(
         The response g; a linear one with power 0 gives mean fidelity itself.
     power : int
         0, or 1 and 2 for the moments that a slope over fidelity is made of.
+    degree : int
+        1, or 2 and 3 for the moments that the spread of doses is known by.
     shocked : bool
         Whether the loss after an inadequate judgement applies.
     """
     fidelity = world.settings.fidelity
     factor = 1 - fidelity.shock if shocked else 1.0
-    if response.shape == "linear" and power == 0:
+    if response.shape == "linear" and power == 0 and degree == 1:
         return world.mature_fidelity[:, :, np.newaxis] * (progress_of_all(fidelity, years) * factor)
-    columns = [_mean_at(world, float(year), response, power, factor) for year in years]
+    columns = [_mean_at(world, float(year), response, (degree, power), factor) for year in years]
     return np.stack(np.broadcast_arrays(*columns), axis=2)
 
 
-def _mean_at(world: World, years: float, response: Response, power: int, factor: float) -> Floats:
+def _mean_at(
+    world: World, years: float, response: Response, powers: tuple[int, int], factor: float
+) -> Floats:
     """One occasion of `authority_mean`, (replicate, authority)."""
     if years <= 0:
         return np.zeros((1, 1))
@@ -135,12 +147,12 @@ def _mean_at(world: World, years: float, response: Response, power: int, factor:
         scale = settings.scale
         if scale is None or scale.authority == scale.within == 0:
             fidelity = np.full((1, 1), settings.mean * multiple)
-            mean = response.of(fidelity) * fidelity**power
+            mean = response.of(fidelity) ** powers[0] * fidelity ** powers[1]
         else:
             components = settings.components
             weights = tuple(components.shares.values()) if components else (1.0,)
             correlation = components.correlation if components else 0.0
-            places, means = _response_table(scale, weights, correlation, response, power, multiple)
+            places, means = _response_table(scale, weights, correlation, response, powers, multiple)
             at = world.readiness if scale.authority else np.zeros((1, 1))
             mean = np.interp(at, places, means)
         total = total + share * mean
@@ -153,10 +165,12 @@ def _response_table(
     weights: tuple[float, ...],
     correlation: float,
     response: Response,
-    power: int,
+    powers: tuple[int, int],
     multiple: float,
 ) -> tuple[Floats, Floats]:
-    """Mean over workers of g(multiple x f) (multiple x f)^power at 801 places of readiness.
+    """Mean over workers of g(multiple x f)^degree (multiple x f)^power at 801 places of readiness.
+
+    `powers` are the degree and the power.
 
     A single component is averaged over 4,096 equal shares of the normal. Several are averaged over 4,096
     points of a Kronecker lattice (Niederreiter 1992, Random Number Generation and Quasi-Monte Carlo Methods,
@@ -179,7 +193,7 @@ def _response_table(
     for first, last in pairwise(range(0, places.size + 89, 89)):
         centre = scale.centre + scale.authority * places[first:last, np.newaxis, np.newaxis]
         fidelity = multiple * (special.expit(centre + parts) @ np.array(weights))
-        means[first:last] = (response.of(fidelity) * fidelity**power).mean(axis=1)
+        means[first:last] = (response.of(fidelity) ** powers[0] * fidelity ** powers[1]).mean(axis=1)
     return places, means
 
 

@@ -164,6 +164,11 @@ class Outcome(Protocol):
         ...
 
     @property
+    def curved(self) -> bool:
+        """Whether the mean effect depends on how workers differ in dose, and not on their mean alone."""
+        ...
+
+    @property
     def drawn_singly(self) -> bool:
         """Whether families are drawn one by one even where cells would do for the answers."""
         ...

@@ -48,6 +48,66 @@ def offered_dose(world: World, at: Ints, start: int | None = None) -> Floats:
     return _with_own_effect(world, dose)
 
 
+def offered_doses(world: World, at: Ints, *, exits: bool) -> list[tuple[Floats, Floats]]:
+    """The doses of an authority's workers as shares of workers and the dose that each share gives.
+
+    Two doses with the mean, variance and third moment of the workers' (Gaussian quadrature): the mean of any
+    cubic function of the dose over the two is that over all workers, and of any function at all where a
+    threshold leaves only two doses.
+
+    Parameters
+    ----------
+    at : int array, (occasion,)
+        The occasions.
+    exits : bool
+        Whether authorities may leave, as in `dose_with_exits`.
+
+    Returns
+    -------
+    list of two float arrays, (replicate, authority, occasion)
+        Share and dose; more of them where there is a subgroup. Shares sum to 1.
+    """
+    subgroup = world.settings.subgroup
+    if subgroup is not None:
+        groups = [(1 - subgroup.share, "others"), (subgroup.share, "subgroup")]
+        return [
+            (weight * share, dose)
+            for weight, group in groups
+            for share, dose in offered_doses(world.of_group(group), at, exits=exits)  # type: ignore[arg-type]
+        ]
+    years = years_since(world.settings.time)[at]
+    nodes = _two_doses(world, years, shocked=False)
+    if world.settings.fidelity.shock:
+        inadequate = world.events.inadequate_at(at)
+        lower = _two_doses(world, years, shocked=True)
+        nodes = [
+            (np.where(inadequate, low[0], node[0]), np.where(inadequate, low[1], node[1]))
+            for low, node in zip(lower, nodes, strict=True)
+        ]
+    nodes = [(share, _with_own_effect(world, dose)) for share, dose in nodes]
+    stop, switched = last_practised(world)
+    if not exits or stop.size == 1:
+        return nodes
+    stays, then = at < stop[:, :, np.newaxis], _afterwards(world, switched)
+    return [(share, np.where(stays, dose, then)) for share, dose in nodes]
+
+
+def _two_doses(world: World, years: Floats, *, shocked: bool) -> list[tuple[Floats, Floats]]:
+    """Shares and doses with the first three moments of g(fidelity) over an authority's workers."""
+    first, second, third = (
+        authority_mean(world, years, world.settings.response, degree=degree, shocked=shocked)
+        for degree in (1, 2, 3)
+    )
+    variance = second - first**2
+    varies = variance > 1e-9
+    sd = np.sqrt(np.where(varies, variance, 1.0))
+    skewness = np.where(varies, (third - 3 * first * second + 2 * first**3) / sd**3, 0.0)
+    half, reach = skewness / 2, np.sqrt(1 + skewness**2 / 4)
+    spread = np.where(varies, sd, 0.0)
+    upper = (reach - half) / (2 * reach)
+    return [(upper, first + spread * (half + reach)), (1 - upper, first + spread * (half - reach))]
+
+
 def usual_dose(world: World) -> Floats:
     """Dose that families receive without any study, the same in every year: (replicate, authority).
 

@@ -1,9 +1,11 @@
 """Risks: what outcomes of yes or no have in common, on records and in surveys.
 
 Decision: practice shifts the risk of a family that takes part, by dose x effect on the scale of the
-effect, and leaves that of one that does not; so uptake mixes risks, and is no factor within the logit. In the
-truth the dose is the mean over the authority's workers: on the logit scale a mixture over workers would
-have an effect smaller by 0.3 % at 3 points and 2 % at 15 points.
+effect, and leaves that of one that does not; so uptake mixes risks, and is no factor within the logit. On
+records, and in the truth of recorded outcomes, the dose is the mean over the authority's workers: on the
+logit scale a mixture over workers would have an effect smaller by 0.3 % at 3 points and 2 % at 15 points.
+In surveys workers have their own doses, and the truth knows how they spread (`practice.offered_doses`), but
+not that competence may go with both dose and risk, which is up to 5 % of an effect of 12 points.
 """
 
 from collections.abc import Callable

@@ -53,6 +53,7 @@ class RecordedBinary(OverTime):
     better: Better = "lower"
 
     drawn_singly: ClassVar[bool] = False
+    curved: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:

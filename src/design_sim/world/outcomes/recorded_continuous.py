@@ -51,6 +51,7 @@ class RecordedContinuous(OverTime):
     better: Better = "higher"
 
     drawn_singly: ClassVar[bool] = False
+    curved: ClassVar[bool] = False
 
     @property
     def sd(self) -> float:

@@ -66,6 +66,7 @@ class RecordedCount(OverTime):
     better: Better = "lower"
 
     drawn_singly: ClassVar[bool] = False
+    curved: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:

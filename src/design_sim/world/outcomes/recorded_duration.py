@@ -56,6 +56,7 @@ class RecordedDuration(OverTime):
     better: Better = "lower"
 
     drawn_singly: ClassVar[bool] = False
+    curved: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:

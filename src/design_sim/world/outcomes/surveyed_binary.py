@@ -79,6 +79,11 @@ class SurveyedBinary(Surveyed):
         return self
 
     @property
+    def curved(self) -> bool:
+        """On the logit scale a mixture of doses has another mean risk than their mean."""
+        return self.effect_scale == "logit"
+
+    @property
     def sd(self) -> float:
         """Standard deviation over all families in a year."""
         return float(np.sqrt(self.mean * (1 - self.mean)))

@@ -86,6 +86,11 @@ class SurveyedContinuous(Surveyed):
         return self
 
     @property
+    def curved(self) -> bool:
+        """Floor and ceiling bend what a dose does."""
+        return self.bounds is not None
+
+    @property
     def drawn_singly(self) -> bool:
         """Whether families are not exchangeable given their worker: siblings, or scores cut off singly."""
         return self.has_siblings or self.bounds is not None

@@ -50,6 +50,7 @@ class SurveyedCount(OverTime):
 
     per: ClassVar[float] = 1.0
     drawn_singly: ClassVar[bool] = False
+    curved: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:

@@ -50,6 +50,7 @@ class SurveyedDuration(OverTime):
     better: Better = "lower"
 
     drawn_singly: ClassVar[bool] = False
+    curved: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _attainable(self) -> Self:
