@@ -35,6 +35,9 @@ class Panel(Batch):
         Two-sided level at which the study tests; its intervals have coverage 1 - alpha.
     covariates : mapping of float arrays, (replicate, row)
         Covariates by name, constant in a row; replicate axis 1 where they are fixed.
+    uptake : float array or None, (replicate, row, occasion)
+        Share of a cell's observed families that took part in what its authority offers, the framework or
+        another; anything where nobody was observed. None where that was not recorded.
     """
 
     roster: Roster
@@ -45,6 +48,7 @@ class Panel(Batch):
     law: CompleteRandomisation
     alpha: float = 0.05
     covariates: Mapping[str, Floats] = field(default_factory=dict)
+    uptake: Annotated[Floats, "replicate row occasion"] | None = None
 
     @property
     def n_replicates(self) -> int:

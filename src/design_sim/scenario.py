@@ -8,6 +8,7 @@ from design_sim.designs import Design
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
+from design_sim.estimators.base import needs_uptake, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.measurement import COVARIATES, measurement_faults
 from design_sim.world.delivery import LARGEST, Resolution
@@ -113,7 +114,9 @@ def scenario_faults(
         faults += _design_faults(world, outcomes, path, study)
         faults += _size_faults(world, outcomes.get(study.design.outcome), path, study, resolution)
         for answer_name, answer in study.answers.items():
-            faults += _answer_faults(world, f"{path}.answers.{answer_name}", study, answer, resolution)
+            answer_path = f"{path}.answers.{answer_name}"
+            faults += _answer_faults(world, answer_path, study, answer, resolution)
+            faults += _outcome_faults(outcomes.get(study.design.outcome), answer_path, study, answer)
     return faults
 
 
@@ -226,3 +229,22 @@ def _answer_faults(
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
     if resolution == "cell" and estimator.needs == "families":
         yield f"{path}.estimator: needs single families, which resolution cell does not draw"
+
+
+def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
+    """What an estimator needs of the outcome and of what is known of families, and does not find."""
+    estimator, measurement = answer.estimator, study.design.measurement
+    kinds = outcomes_of(estimator)
+    if outcome is not None and kinds is not None:
+        if outcome.kind not in kinds:
+            yield (
+                f"{path}.estimator: outcome {study.design.outcome!r} is {outcome.kind}, and "
+                f"{estimator.estimator} needs one that is {' or '.join(kinds)}"
+            )
+        elif measurement is not None and measurement.observer_bias:
+            yield (
+                f"{path}.estimator: {estimator.estimator} counts events, which "
+                "measurement.observer_bias moves off whole numbers"
+            )
+    if needs_uptake(estimator):
+        yield f"{path}.estimator: needs to know which families took part, and no design records that yet"

@@ -6,9 +6,12 @@ To add one, copy the nearest neighbour and give it a line in `ESTIMATORS`.
 from design_sim.estimators.base import Estimates, Estimator, Status
 from design_sim.estimators.cluster_means import ClusterMeans
 from design_sim.estimators.clustered_regression import ClusteredRegression
+from design_sim.estimators.instrumental_variables import InstrumentalVariables
 from design_sim.estimators.likelihood_ratio import LikelihoodRatio
+from design_sim.estimators.logistic_mixed_model import LogisticMixedModel
 from design_sim.estimators.mixed_model import MixedModel
 from design_sim.estimators.permutation import Permutation
+from design_sim.estimators.poisson_mixed_model import PoissonMixedModel
 from design_sim.estimators.statsmodels_reference import StatsmodelsMixedLM, StatsmodelsOLS
 from design_sim.estimators.two_way_fixed_effects import TwoWayFixedEffects
 
@@ -17,6 +20,9 @@ ESTIMATORS: dict[str, type] = {
     "clustered_regression": ClusteredRegression,
     "mixed_model": MixedModel,
     "likelihood_ratio": LikelihoodRatio,
+    "logistic_mixed_model": LogisticMixedModel,
+    "poisson_mixed_model": PoissonMixedModel,
+    "instrumental_variables": InstrumentalVariables,
     "two_way_fixed_effects": TwoWayFixedEffects,
     "permutation": Permutation,
     "statsmodels_ols": StatsmodelsOLS,

@@ -29,6 +29,8 @@ class Status(IntEnum):
     """The outcome does not vary, so that its standard error is 0 or unknown."""
     NOT_CONVERGED = 5
     """An iterative fit did not reach its tolerance."""
+    SEPARATION = 6
+    """A fitted risk of 0 or 1."""
 
 
 FAILED = frozenset(Status) - {Status.OK, Status.BOUNDARY}
@@ -102,6 +104,17 @@ class Estimator(Protocol):
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; `rng` serves methods that draw, and no other."""
         ...
+
+
+def outcomes_of(estimator: Estimator) -> tuple[str, ...] | None:
+    """The kinds of outcome that an estimator takes, its `outcomes`; None for one that takes any."""
+    kinds: tuple[str, ...] | None = getattr(estimator, "outcomes", None)
+    return kinds
+
+
+def needs_uptake(estimator: Estimator) -> bool:
+    """Whether an estimator reads which families took part; it then says so by `needs_uptake`."""
+    return bool(getattr(estimator, "needs_uptake", False))
 
 
 def t_estimates(
