@@ -21,6 +21,21 @@ def covariates_of(panel: Panel, names: tuple[str, ...]) -> list[Floats]:
     return [panel.covariates[name] for name in names]
 
 
+def spread_of(values: Floats, n: Floats) -> Floats:
+    """The standard deviation over families that `standardise` divides a covariate by, (replicate,).
+
+    Parameters
+    ----------
+    values, n : float arrays, (replicate, row)
+        The covariate, and families, none where it is nan.
+    """
+    share = n / np.maximum(n.sum(axis=1, keepdims=True), 1e-300)
+    known = np.nan_to_num(values)
+    mean = (share * known).sum(axis=1, keepdims=True)
+    spread: Floats = np.sqrt((share * (known - mean) ** 2).sum(axis=1))
+    return spread
+
+
 def complete_cells(n: Floats, mean: Floats, covariates: list[Floats]) -> Cells:
     """Cells with nobody in the rows that lack a covariate (nan), and a mean of 0 where nobody is.
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
-from design_sim.estimators.covariates import complete_cells, covariates_of
+from design_sim.estimators.covariates import complete_cells, covariates_of, spread_of
 from design_sim.numerics.exponential_family import Family
 from design_sim.numerics.generalised_mixed import Ending, fit_generalised_mixed
 from design_sim.numerics.least_squares import solve_normal, standardise
@@ -39,14 +39,38 @@ class GeneralisedMixedModel(Stated):
     df: Literal["between", "normal"] = "between"
     """Degrees of freedom of the test and interval: `between` is authorities less regressors that are constant
     within each authority; `normal` is what most software reports, and rejects too often where authorities are
-    few."""
+    few. Where treatment changes within authorities, `between` is cautious as long as the model holds."""
     report: Literal["difference", "link"] = "difference"
     """`difference` of risks or rates, standardised over all families; `link` is the coefficient itself, a
     log odds ratio or log rate ratio, which no estimand is about."""
 
     needs: ClassVar[Needs] = "means"
     by_allocation: ClassVar[bool] = False
-    needs_before: ClassVar[bool] = False
+    within: ClassVar[bool] = True
+
+    @property
+    def needs_before(self) -> bool:
+        """Whether it reads occasions before the start."""
+        return self.period_effects
+
+    @property
+    def staggered(self) -> bool:
+        """Whether it takes a study whose units start at different occasions."""
+        return self.period_effects
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        family = self.estimator.removesuffix("_mixed_model")
+        by = f"adaptive Gauss-Hermite quadrature, {self.quadrature_points} points"
+        how = "Laplace's approximation" if self.quadrature_points == 1 else by
+        what = "difference standardised over families, delta method"
+        scale = what if self.report == "difference" else "coefficient on the link scale"
+        test = "normal test" if self.df == "normal" else "t with clusters - cluster-constant regressors df"
+        return (
+            f"{family} mixed model with a random intercept of the cluster, maximum likelihood ({how}); "
+            f"{scale}; standard error from the observed information; {test}"
+        )
 
 
 def analyse_events(model: GeneralisedMixedModel, family: Family, panel: Panel) -> Estimates:
@@ -86,12 +110,28 @@ def analyse_events(model: GeneralisedMixedModel, family: Family, panel: Panel) -
     return t_estimates(estimate, std_error, df, panel.alpha, status)
 
 
+def covariate_coefficients(model: GeneralisedMixedModel, family: Family, panel: Panel) -> dict[str, Floats]:
+    """What each covariate adds for each of its units on the link scale, (replicate,) by name."""
+    if not model.covariates:
+        return {}
+    data = clustered_events(panel, model.covariates, period_effects=model.period_effects)
+    fits = fit_generalised_mixed(data, family, model.quadrature_points)
+    seen = np.ones_like(panel.follow_up) if model.period_effects else panel.follow_up
+    values = covariates_of(panel, model.covariates)
+    cells = complete_cells(panel.cells.n[:, :, seen], panel.cells.mean[:, :, seen], values)
+    scales = [spread_of(x, cells.n.sum(axis=2)) for x in values]
+    return {
+        name: fits.coefficients[:, place] / scale
+        for place, (name, scale) in enumerate(zip(model.covariates, scales, strict=True), start=1)
+    }
+
+
 def clustered_events(panel: Panel, covariates: tuple[str, ...], *, period_effects: bool) -> ClusteredEvents:
     """The events that the model reads of a panel, and its regressors, the treatment last.
 
-    Families of several occasions count as different ones. Cells are pooled as far as their regressors are
-    the same: over the rows of an authority, and without period effects over occasions. A row without a
-    covariate (nan) does not count.
+    Families of several occasions count as different ones. They are pooled as far as their regressors are the
+    same: over rows of an authority, and without period effects over occasions. A row without a covariate
+    (nan) does not count.
 
     Raises
     ------
@@ -102,20 +142,59 @@ def clustered_events(panel: Panel, covariates: tuple[str, ...], *, period_effect
     values = covariates_of(panel, covariates)
     cells = complete_cells(panel.cells.n[:, :, seen], panel.cells.mean[:, :, seen], values)
     treated = panel.treated[:, :, seen]
+    n, events = cells.n, cells.n * cells.mean
     if not period_effects and (treated == treated[:, :, :1]).all():
-        cells, treated = cells.over(np.ones(treated.shape[2], dtype=bool)), treated[:, :, :1]
-    rows = panel.roster.authority
-    first = np.searchsorted(rows, np.arange(panel.n_authorities))
-    if all(np.array_equal(x, x[:, first[rows]], equal_nan=True) for x in values):
-        cells, treated = cells.pool(panel.roster, "authority"), treated[:, first]
-        values, rows = [x[:, first] for x in values], np.arange(panel.n_authorities)
-    n, events = cells.n, np.where(cells.n > 0, cells.n * cells.mean, 0.0)
+        treated = treated[:, :, :1]
+        n, events = n.sum(axis=2, keepdims=True), events.sum(axis=2, keepdims=True)
+    rows, which = alike_rows(panel.roster.authority, treated, values)
+    n, events = (_pooled(totals, which) for totals in (n, events))
     weights = n.sum(axis=2)
     columns = [np.ones((1, 1, 1))]
-    columns += [standardise(np.nan_to_num(x), weights)[:, :, np.newaxis] for x in values]
+    columns += [standardise(np.nan_to_num(x[:, rows]), weights)[:, :, np.newaxis] for x in values]
     if period_effects:
         columns += [occasion[np.newaxis, np.newaxis] for occasion in np.eye(n.shape[2])[1:]]
-    return _by_authority([*columns, treated.astype(np.float64)], n, events, rows)
+    columns.append(treated[:, rows].astype(np.float64))
+    return _by_authority(columns, n, events, panel.roster.authority[rows])
+
+
+def alike_rows(authority: Ints, treated: Bools, covariates: list[Floats]) -> tuple[Ints, Ints]:
+    """Rows of an authority that have the same regressors: the first row of every group, and each row's group.
+
+    Parameters
+    ----------
+    authority : int array, (row,)
+        Which authority a row belongs to.
+    treated : bool array, (replicate, row, occasion)
+        Whether a row is treated at an occasion.
+    covariates : list of float arrays, (replicate, row)
+        The covariates.
+
+    Returns
+    -------
+    int array, (group,)
+        The first row of every group, groups of an authority lying together.
+    int array, (row,)
+        The group of every row.
+    """
+    head = np.searchsorted(authority, np.arange(authority[-1] + 1))[authority]
+    key = np.arange(authority.size)[:, np.newaxis]
+    if all(np.array_equal(x, x[:, head], equal_nan=True) for x in covariates):
+        if (treated == treated[:, head]).all():
+            key = authority[:, np.newaxis]
+        elif treated.shape[0] == 1:
+            key = np.column_stack([authority, treated[0]])
+    _, first, which = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    return first, which.reshape(-1)
+
+
+def _pooled(totals: Floats, which: Ints) -> Floats:
+    """Sums over the rows of every group, (replicate, group, occasion)."""
+    if (which == np.arange(which.size)).all():
+        return totals
+    order = np.argsort(which, kind="stable")
+    starts = np.searchsorted(which[order], np.arange(which.max() + 1))
+    pooled: Floats = np.add.reduceat(totals[:, order], starts, axis=1)
+    return pooled
 
 
 def _by_authority(columns: list[Floats], n: Floats, events: Floats, rows: Ints) -> ClusteredEvents:

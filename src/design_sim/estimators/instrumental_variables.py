@@ -30,12 +30,18 @@ import numpy as np
 from numpy.random import Generator
 from pydantic import Field
 
-from design_sim.arrays import Batch, Floats
+from design_sim.arrays import Batch, Bools, Floats
 from design_sim.estimators.base import Estimates, Needs, Status
 from design_sim.estimators.clustered_regression import Fit, follow_up_arm
-from design_sim.estimators.covariates import complete_cells, covariates_of
-from design_sim.numerics.cluster_variance import DegreesOfFreedom, WorkingMoments, plan_contrast
-from design_sim.numerics.least_squares import cluster_grams, cluster_moments, solve_normal, standardise
+from design_sim.estimators.covariates import complete_cells, covariates_of, spread_of
+from design_sim.numerics.cluster_variance import DegreesOfFreedom, WorkingMoments, default_df, plan_contrast
+from design_sim.numerics.least_squares import (
+    NormalEquations,
+    cluster_grams,
+    cluster_moments,
+    solve_normal,
+    standardise,
+)
 from design_sim.panel import Panel
 from design_sim.roster import Roster
 from design_sim.stated import Stated
@@ -60,7 +66,18 @@ class InstrumentalVariables(Stated):
     needs: ClassVar[Needs] = "means"
     needs_uptake: ClassVar[bool] = True
     by_allocation: ClassVar[bool] = False
+    staggered: ClassVar[bool] = False
+    within: ClassVar[bool] = True
     needs_before: ClassVar[bool] = False
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        df = self.df or default_df(self.variance)
+        return (
+            "two-stage least squares on families, assignment the instrument of uptake; "
+            f"{self.variance} standard error, clustered; df: {df}"
+        )
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; draws nothing.
@@ -68,34 +85,27 @@ class InstrumentalVariables(Stated):
         Returns
         -------
         Estimates
-            `SINGULAR` where arms do not differ in uptake, or covariates determine the arm.
+            `TOO_FEW_CLUSTERS` where an arm is empty, `SINGULAR` where arms do not differ in uptake, or
+            covariates determine the arm.
 
         Raises
         ------
         ValueError
             If the panel has no uptake or lacks a covariate, or an arm is not constant over the follow-up.
         """
-        if panel.uptake is None:
-            raise ValueError("instrumental_variables needs the families' uptake, and the panel has none")
-        treated = follow_up_arm(panel)
-        covariates = covariates_of(panel, self.covariates)
-        n = panel.cells.n[:, :, panel.follow_up]
-        outcome, uptake = (
-            complete_cells(n, values[:, :, panel.follow_up], covariates).over(np.ones(n.shape[2], dtype=bool))
-            for values in (panel.cells.mean, panel.uptake)
-        )
-        roster = panel.roster
-        if not covariates:
-            first = np.searchsorted(roster.authority, np.arange(panel.n_authorities))
-            outcome, uptake = outcome.pool(roster, "authority"), uptake.pool(roster, "authority")
-            treated, roster = treated[:, first], Roster.of_authorities(panel.n_authorities)
-        data = InstrumentedCells(
-            n=outcome.n[:, :, 0],
-            outcome=outcome.mean[:, :, 0],
-            uptake=uptake.mean[:, :, 0],
-            instrument=treated.astype(np.float64),
-        )
+        roster, data, covariates = instrumented_cells(panel, self.covariates)
         return two_stage_least_squares(self, roster, data, covariates, panel.alpha)
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """What each covariate adds for each of its units, uptake being the same: (replicate,) by name."""
+        roster, data, covariates = instrumented_cells(panel, self.covariates)
+        second = _Stages.of(roster, data, covariates).second
+        return {
+            name: second[:, place] / spread_of(values, data.n)
+            for place, (name, values) in enumerate(
+                zip(self.covariates, covariates, strict=True), start=_ASSIGNED + 1
+            )
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,75 @@ class InstrumentedCells(Batch):
     outcome: Annotated[Floats, "replicate row"]
     uptake: Annotated[Floats, "replicate row"]
     instrument: Annotated[Floats, "replicate row"]
+
+
+def instrumented_cells(
+    panel: Panel, names: tuple[str, ...]
+) -> tuple[Roster, InstrumentedCells, list[Floats]]:
+    """The families of the follow-up, in as few cells as assignment and covariates allow, and the covariates.
+
+    Raises
+    ------
+    ValueError
+        If the panel has no uptake or lacks a covariate, or an arm is not constant over the follow-up.
+    """
+    if panel.uptake is None:
+        raise ValueError("instrumental_variables needs the families' uptake, and the panel has none")
+    treated, covariates, roster = follow_up_arm(panel), covariates_of(panel, names), panel.roster
+    n, every = panel.cells.n[:, :, panel.follow_up], np.ones(int(panel.follow_up.sum()), dtype=bool)
+    outcome, uptake = (
+        complete_cells(n, values[:, :, panel.follow_up], covariates).over(every)
+        for values in (panel.cells.mean, panel.uptake)
+    )
+    first = np.searchsorted(roster.authority, np.arange(panel.n_authorities))
+    if not covariates and (treated == treated[:, first[roster.authority]]).all():
+        outcome, uptake = outcome.pool(roster, "authority"), uptake.pool(roster, "authority")
+        treated, roster = treated[:, first], Roster.of_authorities(panel.n_authorities)
+    n = outcome.n[:, :, 0]
+    seen = n > 0
+    data = InstrumentedCells(
+        n=n,
+        outcome=np.where(seen, outcome.mean[:, :, 0], 0.0),
+        uptake=np.where(seen, uptake.mean[:, :, 0], 0.0),
+        instrument=treated.astype(np.float64),
+    )
+    return roster, data, covariates
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages(Batch):
+    """The regressions of outcome and of uptake on instrument and covariates, and what follows.
+
+    grams, left : by cluster, X'X, and X'(outcome - effect x uptake)
+    moved : what the instrument does to uptake, 1 where that is nothing
+    second : coefficients of the outcome less effect x uptake
+    """
+
+    equations: NormalEquations
+    grams: Annotated[Floats, "replicate cluster column other"]
+    left: Annotated[Floats, "replicate cluster column"]
+    effect: Annotated[Floats, "replicate"]
+    moved: Annotated[Floats, "replicate"]
+    second: Annotated[Floats, "replicate column"]
+    known: Annotated[Bools, "replicate"]
+
+    @classmethod
+    def of(cls, roster: Roster, data: InstrumentedCells, covariates: list[Floats]) -> "_Stages":
+        n, pool = data.n, partial(roster.pool, level="authority")
+        columns = [np.ones((1, roster.n_rows)), data.instrument]
+        columns += [standardise(np.nan_to_num(values), n) for values in covariates]
+        grams = cluster_grams(columns, n, pool)
+        equations = solve_normal(grams.sum(axis=1))
+        reduced, first = (
+            cluster_moments(columns, n * values, pool)
+            for values in np.broadcast_arrays(data.outcome, data.uptake)
+        )
+        outcome, uptake = (equations.coefficients(cross.sum(axis=1)) for cross in (reduced, first))
+        known = equations.estimable[:, _ASSIGNED] & (np.abs(uptake[:, _ASSIGNED]) > _NO_UPTAKE)
+        moved = np.where(known, uptake[:, _ASSIGNED], 1.0)
+        effect = outcome[:, _ASSIGNED] / moved
+        left = reduced - effect[:, np.newaxis, np.newaxis] * first
+        return cls(equations, grams, left, effect, moved, outcome - effect[:, np.newaxis] * uptake, known)
 
 
 def two_stage_least_squares(
@@ -143,36 +222,33 @@ def two_stage_least_squares(
     Returns
     -------
     Estimates
-        `SINGULAR` where the instrument is a combination of the covariates, or does not move uptake.
+        `TOO_FEW_CLUSTERS` where the instrument is the same for everybody, `SINGULAR` where it is a
+        combination of the covariates, or does not move uptake.
     """
-    n = data.n
-    columns = [np.ones((1, roster.n_rows)), data.instrument]
-    columns += [standardise(np.nan_to_num(values), n) for values in covariates]
-    pool = partial(roster.pool, level="authority")
-    grams = cluster_grams(columns, n, pool)
-    equations = solve_normal(grams.sum(axis=1))
-    reduced, first = (
-        cluster_moments(columns, n * values, pool)
-        for values in np.broadcast_arrays(data.outcome, data.uptake)
-    )
-    reduced_form, first_stage = (equations.coefficients(cross.sum(axis=1)) for cross in (reduced, first))
-    moved = first_stage[:, _ASSIGNED]
-    known = equations.estimable[:, _ASSIGNED] & (np.abs(moved) > _NO_UPTAKE)
-    moved = np.where(known, moved, 1.0)
-    effect = reduced_form[:, _ASSIGNED] / moved
-    left = reduced - effect[:, np.newaxis, np.newaxis] * first
-    plan = plan_contrast(grams, equations, _ASSIGNED, model.variance, alike=roster.n_rows == left.shape[1])
+    stages, n = _Stages.of(roster, data, covariates), data.n
+    equations, left, moved = stages.equations, stages.left, stages.moved
+    alike = roster.n_rows == left.shape[1]
+    plan = plan_contrast(stages.grams, equations, _ASSIGNED, model.variance, alike=alike)
     own = np.einsum("rgk,rgk->rg", *np.broadcast_arrays(plan.direction, left))
-    squares = plan.variance(own, reduced_form - effect[:, np.newaxis] * first_stage) / moved**2
     moments = plan.moments(equations)
-    n_clusters = (pool(n) > 0).sum(axis=1).astype(float)
+    n_clusters = (roster.pool(n, "authority") > 0).sum(axis=1).astype(float)
+    status = np.where(stages.known, Status.OK, Status.SINGULAR)
     fit = Fit(
-        effect=effect,
+        effect=stages.effect,
         level=np.einsum("rg,rg,rg->r", data.outcome, data.outcome, n) / n_clusters.clip(1),
         n=n.sum(axis=1),
         n_clusters=n_clusters,
         rank=equations.rank,
-        status=np.where(known, Status.OK, Status.SINGULAR),
+        status=np.where(_varies(data), status, Status.TOO_FEW_CLUSTERS),
     )
     scaled = WorkingMoments(moments.size / moved**2, moments.expected / moved**2, moments.squares / moved**4)
+    squares = plan.variance(own, stages.second) / moved**2
     return fit.robust(squares, scaled, model.variance, model.df, alpha)
+
+
+def _varies(data: InstrumentedCells) -> Bools:
+    """Whether the instrument differs between any rows that hold families, (replicate or 1,)."""
+    seen, values = np.broadcast_arrays(data.n > 0, data.instrument)
+    highest = np.max(values, axis=1, where=seen, initial=-np.inf)
+    lowest = np.min(values, axis=1, where=seen, initial=np.inf)
+    return np.asarray(highest > lowest)

@@ -15,8 +15,13 @@ from typing import ClassVar, Literal
 
 from numpy.random import Generator
 
+from design_sim.arrays import Floats
 from design_sim.estimators.base import Estimates
-from design_sim.estimators.generalised_mixed_model import GeneralisedMixedModel, analyse_events
+from design_sim.estimators.generalised_mixed_model import (
+    GeneralisedMixedModel,
+    analyse_events,
+    covariate_coefficients,
+)
 from design_sim.numerics.exponential_family import POISSON
 from design_sim.panel import Panel
 
@@ -31,3 +36,7 @@ class PoissonMixedModel(GeneralisedMixedModel):
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel, as `analyse_events` says; draws nothing."""
         return analyse_events(self, POISSON, panel)
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """What each covariate adds for each of its units to the log rate, (replicate,) by name."""
+        return covariate_coefficients(self, POISSON, panel)

@@ -7,9 +7,9 @@ exact derivatives, and a replicate leaves once it has converged.
 Decision: whether the likelihood rises from a variance of 0 is told by the score of the variance at the fit
 without a random intercept: half the sum over clusters of (sum of residuals)^2 - sum of variances. It does
 not depend on the number of nodes, and no search has to creep towards 0. Where it does not rise, the fit is
-at the boundary. The likelihood may then still have another maximum inside: among 70,000 such replicates with
-clusters of like size none was seen; where one cluster was some three times or more as large as the mean, up
-to 7 in 100 had one. Where a cluster's information is above twice the mean, the inside is therefore searched
+at the boundary. The likelihood may then still have another maximum inside: among 40,000 such replicates of 4
+to 20 clusters of like size none was seen; where one cluster was three to six times as large as the mean, up
+to 8 in 100 had one. Where a cluster's information is above twice the mean, the inside is therefore searched
 from a spread of 1, where lme4's glmer begins, and the higher of the two is the fit.
 
 Decision: the search is in log(1 + variance x the largest information of a cluster), like the variance itself
