@@ -8,6 +8,7 @@ from design_sim.designs import Design
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
+from design_sim.estimators.base import needs_uptake, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
 from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
@@ -137,6 +138,7 @@ def scenario_faults(
             at = f"{path}.answers.{answer_name}"
             faults += _answer_faults(world, at, study, answer)
             faults += _family_faults(outcomes.get(study.design.outcome), at, study, answer, resolution)
+            faults += _outcome_faults(outcomes.get(study.design.outcome), at, study, answer)
     return faults
 
 
@@ -299,3 +301,22 @@ def _family_faults(
             f"{path}.estimator: needs observations one by one, and families of {name!r} are several "
             "(children_per_family)"
         )
+
+
+def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
+    """What an estimator needs of the outcome and of what is known of families, and does not find."""
+    estimator, measurement = answer.estimator, study.design.measurement
+    kinds = outcomes_of(estimator)
+    if outcome is not None and kinds is not None:
+        if outcome.kind not in kinds:
+            yield (
+                f"{path}.estimator: outcome {study.design.outcome!r} is {outcome.kind}, and "
+                f"{estimator.estimator} needs one that is {' or '.join(kinds)}"
+            )
+        elif measurement is not None and measurement.observer_bias:
+            yield (
+                f"{path}.estimator: {estimator.estimator} counts events, which "
+                "measurement.observer_bias moves off whole numbers"
+            )
+    if needs_uptake(estimator):
+        yield f"{path}.estimator: needs to know which families took part, and no design records that yet"

@@ -131,6 +131,17 @@ class Estimator(Protocol):
         ...
 
 
+def outcomes_of(estimator: Estimator) -> tuple[str, ...] | None:
+    """The kinds of outcome that an estimator takes, its `outcomes`; None for one that takes any."""
+    kinds: tuple[str, ...] | None = getattr(estimator, "outcomes", None)
+    return kinds
+
+
+def needs_uptake(estimator: Estimator) -> bool:
+    """Whether an estimator reads which families took part; it then says so by `needs_uptake`."""
+    return bool(getattr(estimator, "needs_uptake", False))
+
+
 def t_estimates(
     estimate: Floats, std_error: Floats, df: Floats, alpha: float, status: Ints | None = None
 ) -> Estimates:
