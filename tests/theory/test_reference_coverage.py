@@ -13,6 +13,20 @@ FILES = ("formulas", "packages", "longitudinal_powerlmm")
 
 NOT_APPLICABLE: dict[str, str] = {}
 """Cases that no test checks: id -> why not."""
+CHECKED_OTHERWISE = {
+    "plmm_3lvl_dropout": "who drops out is drawn by chance: df must lie within the range of such draws",
+    "pt_irgtt": "its degrees of freedom lack a term: power is checked at its degrees of freedom, not at ours",
+    "cp_normal_K": "R's search stops within 1.2e-4: the power at its number is checked to the tolerance",
+    "cp_binary_K": "as cp_normal_K",
+    "cp_did_normal_cs": "as cp_normal_K",
+    "cp_did_normal_cohort": "as cp_normal_K",
+    "cp_did_binary": "as cp_normal_K",
+    "t2_n_for_80pct_d0.5": "as cp_normal_K",
+    "pt_crt_bin": "as cp_normal_K",
+    "pretest_he_wang_0.5": "a published covariance, checked where the validation data stand beside the package",
+    "pretest_he_wang_0.8": "as pretest_he_wang_0.5",
+}
+"""Cases that a test checks in another way than every number to the case's own tolerance: id -> how and why."""
 
 
 def ids(file: str) -> set[str]:
@@ -45,4 +59,4 @@ def test_every_case_is_tested_or_has_a_reason_not_to_be(file: str) -> None:
 
 def test_reasons_are_given_for_cases_that_exist() -> None:
     """A reason for nothing would hide a misspelt id."""
-    assert set().union(*map(ids, FILES)) >= NOT_APPLICABLE.keys()
+    assert set().union(*map(ids, FILES)) >= NOT_APPLICABLE.keys() | CHECKED_OTHERWISE.keys()

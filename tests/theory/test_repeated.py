@@ -121,6 +121,19 @@ def test_analyses_of_a_baseline_have_the_variance_of_simulated_trials(
     assert differences.var() == pytest.approx(expected, rel=4 * np.sqrt((kurtosis - 1) / n_trials))
 
 
+@pytest.mark.parametrize("n_covariates", [1, 2])
+def test_estimated_slopes_inflate_the_variance_as_in_dense_regressions(n_covariates: int) -> None:
+    """Given the covariates, treatment's entry of (X'X)^-1 over that without them; its mean over draws."""
+    n_draws, n_arm = 20_000, 6
+    covariates = np.random.default_rng(10).standard_normal((n_draws, 2 * n_arm, n_covariates))
+    arms = np.repeat([[1.0, 0.0], [0.0, 1.0]], n_arm, axis=0)
+    design = np.concatenate([np.broadcast_to(arms, (n_draws, *arms.shape)), covariates], axis=2)
+    inverse = np.linalg.inv(np.swapaxes(design, 1, 2) @ design)
+    ratios = (inverse[:, 0, 0] + inverse[:, 1, 1] - 2 * inverse[:, 0, 1]) / (2 / n_arm)
+    expected = theory.ancova_inflation(2 * n_arm, n_covariates)
+    assert ratios.mean() == pytest.approx(expected, abs=4 * ratios.std() / np.sqrt(n_draws))
+
+
 def test_ancova_is_never_worse_than_either_alternative() -> None:
     """It chooses the best weight on the baseline, of which 0 and 1 are the others'."""
     for share in (0.0, 0.2, 0.5, 0.9):

@@ -147,12 +147,9 @@ def cell_mean_covariance(
     lag = np.abs(np.subtract.outer(np.arange(sizes.shape[-1]), np.arange(sizes.shape[-1])))
     power = lag if structure == "decay" else np.minimum(lag, 1)
     larger = np.maximum(sizes[..., :, np.newaxis], sizes[..., np.newaxis, :])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        of_noise = family_variance * np.power(family_autocorrelation, power) / larger
-    empty = sizes == 0
-    of_noise = np.where(empty[..., :, np.newaxis] | empty[..., np.newaxis, :], 0.0, of_noise)
-    of_noise = of_noise + np.where(empty[..., np.newaxis] & (lag == 0), np.inf, 0.0)
-    return np.asarray(cluster_variance * np.power(cluster_autocorrelation, power) + of_noise)
+    of_means = family_variance * np.power(family_autocorrelation, power) / np.where(larger > 0, larger, 1)
+    unseen = np.where((larger == 0) & (lag == 0), np.inf, 0.0)
+    return np.asarray(cluster_variance * np.power(cluster_autocorrelation, power) + of_means + unseen)
 
 
 def random_effect_covariance(
