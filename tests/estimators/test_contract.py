@@ -20,6 +20,7 @@ MEMBERS = [
     ("mixed_model", {}),
     ("likelihood_ratio", {}),
     ("mixed_model", {"df": "normal"}),
+    ("mixed_model", {"df": "kenward_roger"}),
     ("mixed_model", {"covariates": ["deprivation"]}),
     *[("two_way_fixed_effects", {"variance": v}) for v in ("naive", "CR1S", "CR2")],
     ("two_way_fixed_effects", {"weights": "family"}),

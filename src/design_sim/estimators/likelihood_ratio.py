@@ -17,7 +17,7 @@ from numpy.random import Generator
 from design_sim.arrays import Floats
 from design_sim.estimators.base import Estimates, Needs, Status
 from design_sim.estimators.mixed_model import cluster_moments
-from design_sim.numerics.intercept_model import ClusterMoments
+from design_sim.numerics.mixed.intercept_model import ClusterMoments
 from design_sim.panel import Panel
 from design_sim.stated import Stated
 

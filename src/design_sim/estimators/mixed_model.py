@@ -4,10 +4,12 @@ The analysis to choose where authorities differ in their numbers of families or 
 weighs authorities by what they tell, and with equal numbers and no covariates equals the t test on cluster
 means unless the variance between authorities is estimated as 0. It targets an average between the average
 authority and the average family. It is biased where who is treated is not random; with few authorities its
-normal test rejects far too often, its Satterthwaite test roughly as often as it should.
+normal test rejects far too often, its Satterthwaite test roughly as often as it should, and that of Kenward
+and Roger too seldom rather than too often.
 
-Source: Kuznetsova, Brockhoff and Christensen (2017), lmerTest, Journal of Statistical Software 82(13); Li and
-Redden (2015), Statistics in Medicine 34, 3531-3545 (degrees of freedom where clusters are few).
+Source: Kuznetsova, Brockhoff and Christensen (2017), lmerTest, Journal of Statistical Software 82(13);
+Halekoh and Hojsgaard (2014), pbkrtest, Journal of Statistical Software 59(9); Li and Redden (2015),
+Statistics in Medicine 34, 3531-3545 (degrees of freedom where clusters are few).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -19,8 +21,8 @@ from pydantic import Field
 from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
-from design_sim.numerics.intercept_model import ClusterMoments, Verdict
-from design_sim.numerics.random_intercept import fit_random_intercept
+from design_sim.numerics.mixed.intercept_model import ClusterMoments, Verdict
+from design_sim.numerics.mixed.random_intercept import fit_random_intercept
 from design_sim.panel import Panel
 from design_sim.roster import Roster
 from design_sim.stated import Stated
@@ -39,9 +41,9 @@ class MixedModel(Stated):
     """Effect of assigned treatment in a random-intercept model of the families observed after the start."""
 
     estimator: Literal["mixed_model"] = "mixed_model"
-    df: Literal["satterthwaite", "normal"] = "satterthwaite"
-    """Degrees of freedom of the test and interval; `normal` is what much software reports, and rejects too
-    often where authorities are few."""
+    df: Literal["satterthwaite", "kenward_roger", "normal"] = "satterthwaite"
+    """Degrees of freedom of the test and interval. `kenward_roger` adjusts the standard error too;
+    `normal` is what much software reports, and rejects too often where authorities are few."""
     covariates: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Covariates of the panel to adjust for, by name."""
 
@@ -55,15 +57,16 @@ class MixedModel(Stated):
         Returns
         -------
         Estimates
-            `BOUNDARY` where the variance between authorities is estimated as 0: the answer is then that of
-            least squares, with families less regressors as df, as lmerTest has it. `TOO_FEW_CLUSTERS` where
+            `BOUNDARY` where the variance between authorities is estimated as 0: the estimate is then that
+            of least squares. Its Satterthwaite df are families less regressors, as lmerTest has it; Kenward
+            and Roger, as in pbkrtest, go on counting authorities. `TOO_FEW_CLUSTERS` where
             an arm is empty, authorities are no more than the regressors that are constant in an authority,
             or there are not enough families to tell variation within authorities. `SINGULAR` where a
             regressor is a combination of the others, `NO_VARIATION` where families of an authority do not
             differ at all, `NOT_CONVERGED` where the search failed or the variance ratio has no bound.
         """
         moments = cluster_moments(panel, self.covariates)
-        fits = fit_random_intercept(moments)
+        fits = fit_random_intercept(moments, "satterthwaite" if self.df == "normal" else self.df)
         status = np.array([_STATUS_OF[verdict] for verdict in Verdict], dtype=np.int64)[fits.verdict]
         status = np.where(_both_arms(moments), status, Status.TOO_FEW_CLUSTERS)
         df = np.full(1, np.inf) if self.df == "normal" else fits.df

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from design_sim.arrays import Bools, Floats, Ints
-from design_sim.numerics.cross_products import (
+from design_sim.numerics.mixed.cross_products import (
     ALIASED,
     aliased,
     eliminate,
@@ -18,9 +18,9 @@ from design_sim.numerics.cross_products import (
     triangle,
     within_pairs,
 )
-from design_sim.numerics.intercept_model import ClusterMoments
-from design_sim.numerics.jet import Jet
-from design_sim.numerics.variance_ratio import Profiled
+from design_sim.numerics.mixed.intercept_model import ClusterMoments
+from design_sim.numerics.mixed.jet import Jet
+from design_sim.numerics.mixed.variance_ratio import Profiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Contrasts:
         unit_variance = Jet(
             own + ratio * common - ratio**2 * (shrink @ self.covariance),
             common - ratio * ((1 + shrink) * shrink @ self.covariance),
-            np.zeros_like(ratio),
+            -2 * (shrink**3 @ self.covariance),
         )
         estimate = self.ordinary[which] - ratio * np.einsum("rk,rk->r", self.correlated[which], shrink)
         return Profiled(squares, log_det, estimate, unit_variance)

@@ -60,7 +60,7 @@ class InterceptFits(Batch):
     estimate, std_error : float arrays, (replicate,)
         Coefficient of the last regressor and its standard error.
     df : float array, (replicate,)
-        Satterthwaite's; observations less regressors at the boundary.
+        Satterthwaite's, or Kenward and Roger's.
     between, residual : float arrays, (replicate,)
         Variances of the random intercept and of the residual.
     criterion : float array, (replicate,)

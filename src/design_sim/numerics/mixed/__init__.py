@@ -1,0 +1,1 @@
+"""Linear mixed models by REML, many replicates at once."""
