@@ -17,6 +17,7 @@ from design_sim.allocation import Allocation
 from design_sim.arrays import Floats
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
+from design_sim.estimators.base import levels_below
 from design_sim.measurement import measured, observe, reached
 from design_sim.panel import Panel
 from design_sim.scenario import Scenario, Study
@@ -103,8 +104,11 @@ def carry_out(scenario: Scenario, study: Study, world: World) -> tuple[Allocatio
     spread = any(estimator.needs == "cells" for estimator in estimators)
     resolution = scenario.resolution_of(study)
     seen = reached(design.measurement, allocation, follow_up)
+    workers = any(levels_below(estimator) for estimator in estimators)
     delivery = deliver(
-        Fieldwork(world, allocation, design.outcome, occasions, design.sample, resolution, spread, seen)
+        Fieldwork(
+            world, allocation, design.outcome, occasions, design.sample, resolution, spread, seen, workers
+        )
     )
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
     twins = (delivery.stated, delivery.null)

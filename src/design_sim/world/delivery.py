@@ -84,6 +84,8 @@ class Fieldwork:
         Whether an answer reads the sum of squares within cells, which is drawn only then.
     reached : float array or None, (replicate or 1, slot, occasion)
         Chance of a sampled family to be seen; None where everybody is.
+    workers : bool
+        Whether an answer tells teams or workers apart, also where they do not differ.
     """
 
     world: World
@@ -94,6 +96,7 @@ class Fieldwork:
     resolution: Resolution = "cell"
     spread: bool = False
     reached: Floats | None = None
+    workers: bool = False
 
     @property
     def unit(self) -> Ints:

@@ -55,7 +55,13 @@ class DenseModel:
         """The ratios of least deviance, by a simplex search over their roots from several starts; the deviance."""
 
         def profiled(roots: Floats) -> float:
-            return self.deviance(roots**2, self.residual(roots**2))
+            root = np.linalg.cholesky(self.covariance(roots**2))
+            x, y = np.linalg.solve(root, self.x), np.linalg.solve(root, self.y)
+            q, r = np.linalg.qr(x)
+            df = y.size - x.shape[1]
+            residual = (y @ y - (q.T @ y) @ (q.T @ y)) / df
+            log_dets = 2 * np.log(np.diag(root)).sum() + 2 * np.log(np.abs(np.diag(r))).sum()
+            return float(df * (1 + np.log(2 * np.pi * residual)) + log_dets)
 
         searches = [
             optimize.minimize(

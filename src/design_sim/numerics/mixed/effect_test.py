@@ -34,8 +34,8 @@ class Local(NamedTuple):
     Parameters
     ----------
     value : float array, (replicate,)
-    gradient : float array, (replicate, ratio)
-    hessian : float array, (replicate, ratio, ratio)
+    gradient : float array, (ratio, replicate)
+    hessian : float array, (ratio, ratio, replicate)
     """
 
     value: Floats
@@ -71,7 +71,7 @@ def judged(fit: Reml, ratio: Floats, small_sample: SmallSample) -> tuple[Floats,
     ----------
     fit : Reml
         The model at its optimum.
-    ratio : float array, (replicate, ratio)
+    ratio : float array, (ratio, replicate)
         The optimum.
     small_sample : {"satterthwaite", "kenward_roger"}
         By whom.
@@ -88,19 +88,18 @@ def satterthwaite_df(fit: Reml, ratio: Floats) -> Floats:
     ----------
     fit : Reml
         The model at its optimum.
-    ratio : float array, (replicate, ratio)
+    ratio : float array, (ratio, replicate)
         The optimum; ratios of 0 are held to be known.
     """
     residual = fit.squares.value / fit.df
-    information = fit.log_det.hessian + fit.squares.hessian / residual[:, np.newaxis, np.newaxis]
-    across = -fit.squares.gradient / residual[:, np.newaxis]
-    relative = fit.variance.gradient / fit.variance.value[:, np.newaxis]
+    across = -fit.squares.gradient / residual
+    relative = fit.variance.gradient / fit.variance.value
     # The last parameter, the logarithm of the residual variance, has information df and relative change 1.
     information = (
-        information - across[:, :, np.newaxis] * across[:, np.newaxis] / fit.df[:, np.newaxis, np.newaxis]
+        fit.log_det.hessian + fit.squares.hessian / residual - across[:, np.newaxis] * across / fit.df
     )
-    relative = relative - across / fit.df[:, np.newaxis]
-    df: Floats = 1 / (1 / fit.df + _quadratic(information, relative, ratio > 0))
+    spread = _quadratic(information, relative - across / fit.df, ratio > 0)
+    df: Floats = 1 / (1 / fit.df + spread)
     return df
 
 
@@ -111,37 +110,39 @@ def kenward_roger(fit: Reml, ratio: Floats) -> tuple[Floats, Floats]:
     ----------
     fit : Reml
         The model at its optimum.
-    ratio : float array, (replicate, ratio)
+    ratio : float array, (ratio, replicate)
         The optimum.
     """
-    information = -_with_residual(fit.log_det, ratio, fit.df, degree=0).hessian
-    variance = _with_residual(fit.variance, ratio, fit.variance.value, degree=1)
+    information = -with_residual(fit.log_det, ratio, fit.df, degree=0).hessian
+    variance = with_residual(fit.variance, ratio, fit.variance.value, degree=1)
     covariance = 2 * inverse(information)
-    adjusted = variance.value - np.einsum("rij,rij->r", covariance, variance.hessian)
-    spread = np.einsum("ri,rij,rj->r", variance.gradient, covariance, variance.gradient)
+    adjusted = variance.value - (covariance * variance.hessian).sum(axis=(0, 1))
+    slopes = variance.gradient
+    spread = (covariance * slopes * slopes[:, np.newaxis]).sum(axis=(0, 1))
     return adjusted, 2 * variance.value**2 / spread
 
 
-def _with_residual(function: Local, ratio: Floats, total: Floats, degree: int) -> Local:
+def with_residual(function: Local, ratio: Floats, total: Floats, degree: int) -> Local:
     """A function of ratios as one of variances, the residual variance the last, where that is 1.
 
-    Multiplying all variances multiplies a function of degree 1, and adds to one of degree 0, so that by
-    Euler's rule the derivatives along the variances themselves are known: `total` is the first of them.
+    Multiplying all variances multiplies a function of degree 1, divides one of degree -1 and adds to one of
+    degree 0, so that by Euler's rule the derivatives along the variances themselves are known: `total` is
+    the first of them.
     """
-    n, size = ratio.shape
-    gradient, hessian = np.empty((n, size + 1)), np.empty((n, size + 1, size + 1))
-    gradient[:, :-1], hessian[:, :-1, :-1] = function.gradient, function.hessian
-    gradient[:, -1] = total - np.einsum("rk,rk->r", ratio, function.gradient)
-    across = (degree - 1) * function.gradient - np.einsum("rk,rkl->rl", ratio, function.hessian)
-    hessian[:, :-1, -1] = hessian[:, -1, :-1] = across
-    hessian[:, -1, -1] = (degree - 1) * gradient[:, -1] - np.einsum("rk,rk->r", ratio, across)
+    size = ratio.shape[0] + 1
+    gradient = np.empty((size, *function.value.shape))
+    hessian = np.empty((size, *gradient.shape))
+    gradient[:-1], hessian[:-1, :-1] = function.gradient, function.hessian
+    gradient[-1] = total - (ratio * function.gradient).sum(axis=0)
+    across = (degree - 1) * function.gradient - (ratio * function.hessian).sum(axis=1)
+    hessian[:-1, -1] = hessian[-1, :-1] = across
+    hessian[-1, -1] = (degree - 1) * gradient[-1] - (ratio * across).sum(axis=0)
     return Local(function.value, gradient, hessian)
 
 
 def _quadratic(matrix: Floats, vector: Floats, kept: Bools) -> Floats:
     """vector' matrix^-1 vector of the entries kept, (replicate,)."""
     vector = np.where(kept, vector, 0.0)
-    both = kept[:, :, np.newaxis] & kept[:, np.newaxis]
-    matrix = np.where(both, matrix, np.eye(vector.shape[1]))
-    form: Floats = np.einsum("ri,rij,rj->r", vector, inverse(matrix), vector)
+    matrix = np.where(kept & kept[:, np.newaxis], matrix, np.eye(vector.shape[0])[:, :, np.newaxis])
+    form: Floats = (inverse(matrix) * vector * vector[:, np.newaxis]).sum(axis=(0, 1))
     return form

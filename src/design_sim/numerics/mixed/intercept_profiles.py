@@ -52,8 +52,8 @@ class Contrasts:
         n, regressors, n_replicates = moments.n[0], moments.regressors[0], moments.mean.shape[0]
         totals = n[:, np.newaxis] * regressors
         gram = regressors.T @ totals + moments.within_squares[0]
-        scales = np.sqrt(np.diag(gram))
-        unit_gram = np.where(scales > 0, gram / np.outer(scales, scales), 0.0)
+        scales = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
+        unit_gram = gram / np.outer(scales, scales)
         inverse = np.linalg.pinv(gram, hermitian=True)
         centring = np.diag(n) - totals @ inverse @ totals.T
         values, vectors = np.linalg.eigh(centring)
@@ -119,7 +119,12 @@ class Contrasts:
 
 def _merged(values: Floats, starts: Ints) -> Floats:
     """Sums over contrasts of equal eigenvalue, (replicate, contrast) to (replicate, eigenvalue)."""
-    return values if starts.size == values.shape[1] else np.add.reduceat(values, starts, axis=1)
+    n_contrasts = values.shape[1]
+    if starts.size == n_contrasts:
+        return values
+    group = np.repeat(np.arange(starts.size), np.diff(starts, append=n_contrasts))
+    merged: Floats = values @ (group[:, np.newaxis] == np.arange(starts.size)).astype(np.float64)
+    return merged
 
 
 @dataclass(frozen=True, slots=True)

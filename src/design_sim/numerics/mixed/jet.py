@@ -33,4 +33,4 @@ class Jet:
 
     def local(self) -> Local:
         """The same with the axes of functions of several ratios."""
-        return Local(self.value, self.slope[:, np.newaxis], self.curve[:, np.newaxis, np.newaxis])
+        return Local(self.value, self.slope[np.newaxis], self.curve[np.newaxis, np.newaxis])

@@ -57,8 +57,7 @@ def fit_random_intercept(
     >>> fits.estimate, fits.df, fits.residual
     (array([2.5]), array([2.]), array([1.]))
     """
-    if moments.n.shape[0] > 1 and (moments.n == moments.n[:1]).all():
-        moments = replace(moments, n=moments.n[:1])
+    moments = moments.fixed_sizes()
     if moments.n.shape[0] == 1 and moments.n.any() and not moments.n.all():
         seen = moments.n[0] > 0
         moments = replace(
@@ -67,8 +66,8 @@ def fit_random_intercept(
             mean=moments.mean[:, seen],
             regressors=moments.regressors[:, seen],
         )
-    moments = _centred(moments)
     verdict = _countable(moments)
+    moments = moments.centred()
     fixed = moments.n.shape[0] == moments.regressors.shape[0] == moments.within_squares.shape[0] == 1
     with np.errstate(all="ignore"):
         if moments.n.shape[0] == 1 and not np.ptp(moments.n) and not moments.within_squares.any():
@@ -86,24 +85,9 @@ def _countable(moments: ClusterMoments) -> Ints:
     n_within = int(np.einsum("rkk->rk", moments.within_squares).any(axis=0).sum())
     n_regressors = moments.regressors.shape[2]
     few = (clusters <= n_regressors - n_within) | (total - clusters <= n_within)
-    flat = ~(moments.within > 1e-14 * np.einsum("rg,rg->r", moments.mean, moments.mean))
-    verdict = np.where(few, Verdict.TOO_FEW, np.where(flat, Verdict.NO_VARIATION, Verdict.FITTED))
+    verdict = np.where(moments.flat(), Verdict.NO_VARIATION, Verdict.FITTED)
+    verdict = np.where(few, Verdict.TOO_FEW, verdict)
     return np.asarray(verdict, dtype=np.int64)
-
-
-def _centred(moments: ClusterMoments) -> ClusterMoments:
-    """Outcomes and regressors less their mean over clusters: the same model, without loss of digits."""
-    n, mean = moments.n, moments.mean
-    if (n == 0).any():
-        seen = n > 0
-        count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
-        mean = np.where(seen, mean, 0.0)
-        mean = np.where(seen, mean - mean.sum(axis=1, keepdims=True) / count, 0.0)
-    else:
-        mean = mean - mean.mean(axis=1, keepdims=True)
-    regressors = moments.regressors - moments.regressors.mean(axis=1, keepdims=True)
-    regressors[:, :, 0] = 1.0
-    return replace(moments, mean=mean, regressors=regressors)
 
 
 def _closed_form(moments: ClusterMoments, verdict: Ints, small_sample: SmallSample) -> InterceptFits:

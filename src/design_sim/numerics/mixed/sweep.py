@@ -11,27 +11,36 @@ import numpy as np
 from design_sim.arrays import Floats
 
 
-def sweep(matrix: Floats, pivot: int) -> Floats:
-    """Sweep one row and column in place, and give the pivot: (replicate,).
+def swept(matrix: Floats, n_pivots: int) -> tuple[Floats, Floats]:
+    """The matrices swept on their first rows, and the pivots.
 
     Swept on the regressors, a matrix of cross-products [[X'X, X'y], [y'X, y'y]] is
     [[inverse of X'X, coefficients], [-coefficients', residual squares]].
 
     Parameters
     ----------
-    matrix : float array, (replicate, row, column)
-        The matrices, overwritten.
-    pivot : int
-        Row and column to sweep.
+    matrix : float array, (row, column, replicate)
+        Symmetric matrices.
+    n_pivots : int
+        How many rows and columns to sweep.
+
+    Returns
+    -------
+    float array, (row, column, replicate)
+        Swept.
+    float array, (row, replicate)
+        The pivots: what was left on the diagonal as its turn came.
     """
-    at = matrix[:, pivot, pivot].copy()
-    row = matrix[:, pivot] / at[:, np.newaxis]
-    column = matrix[:, :, pivot].copy()
-    matrix -= column[:, :, np.newaxis] * row[:, np.newaxis]
-    matrix[:, pivot] = row
-    matrix[:, :, pivot] = -column / at[:, np.newaxis]
-    matrix[:, pivot, pivot] = 1 / at
-    return at
+    done, pivots = matrix.copy(), np.empty((n_pivots, *matrix.shape[2:]))
+    for at in range(n_pivots):
+        pivots[at] = done[at, at]
+        inverse = 1 / pivots[at]
+        row, column = done[at] * inverse, done[:, at].copy()
+        done -= column[:, np.newaxis] * row
+        done[at] = row
+        done[:, at] = -column * inverse
+        done[at, at] = inverse
+    return done, pivots
 
 
 def inverse(matrix: Floats) -> Floats:
@@ -39,10 +48,7 @@ def inverse(matrix: Floats) -> Floats:
 
     Parameters
     ----------
-    matrix : float array, (replicate, row, column)
+    matrix : float array, (row, column, replicate)
         Positive definite, or at least with leading minors other than 0.
     """
-    swept = matrix.copy()
-    for pivot in range(matrix.shape[1]):
-        sweep(swept, pivot)
-    return swept
+    return swept(matrix, matrix.shape[0])[0]

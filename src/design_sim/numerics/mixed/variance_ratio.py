@@ -130,7 +130,7 @@ def fits_at(profile: Profile, ratio: Floats, verdict: Ints, small_sample: SmallS
     at = profile.at(ratio, slice(None))
     residual = at.squares.value / profile.df
     fit = Reml(at.squares.local(), at.log_det.local(), at.unit_variance.local(), profile.df)
-    variance, df = judged(fit, ratio[:, np.newaxis], small_sample)
+    variance, df = judged(fit, ratio[np.newaxis], small_sample)
     return InterceptFits(
         estimate=at.estimate,
         std_error=np.sqrt(residual * variance),

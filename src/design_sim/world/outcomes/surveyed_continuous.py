@@ -97,7 +97,7 @@ class SurveyedContinuous(Stated):
         if deviation.shape[2] > 1:
             deviation = deviation[:, :, work.occasions]
         expected = national_mean(self, work.years) + self.authority_sd * deviation
-        if work.resolution == "cell" and not self._workers_differ(world):
+        if work.resolution == "cell" and not work.workers and not self._workers_differ(world):
             roster = Roster.of_authorities(work.unit.shape[1])
             n = (present * work.sampled.workers * work.sampled.families).astype(np.float64)[:, :, np.newaxis]
             dose = work.dose
