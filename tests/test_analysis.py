@@ -175,6 +175,31 @@ def test_a_stepped_wedge_is_analysed_with_its_periods() -> None:
     assert found.std_error == pytest.approx(stated["se_robust"]["d"], rel=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("hussey_hughes", {}), ("nested_exchangeable", {"authority_by_occasion": True})],
+)
+def test_wedge_models_are_those_of_lmer(model: str, options: dict[str, Any]) -> None:
+    """Hussey and Hughes' model and the nested exchangeable one, with both small-sample rules."""
+    stated = expected("sw_9x4")["lmer"][model]
+    for df, key in (("satterthwaite", "satterthwaite"), ("kenward_roger", "kenward_roger")):
+        if stated["singular"]:
+            continue
+        found = analyse(
+            REFERENCE / "data" / "sw_9x4.csv",
+            "mixed_model",
+            outcome="y",
+            treated="d",
+            authority="cluster",
+            occasion="period",
+            options={"period_effects": True, "df": df, **options},
+        )
+        assert found.estimate == pytest.approx(stated["estimate"]["d"], rel=1e-5)
+        assert found.df == pytest.approx(stated[key]["df"]["d"], rel=1e-4)
+        std_error = stated["se"]["d"] if df == "satterthwaite" else stated[key]["se"]["d"]
+        assert found.std_error == pytest.approx(std_error, rel=1e-5)
+
+
 @pytest.mark.parametrize("by_instrument", [False, True])
 def test_encouragement_is_an_instrument(by_instrument: bool) -> None:
     """Uptake beside assignment, or treatment with an instrument: the same two-stage least squares."""

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from design_sim.designs import Design
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
-from design_sim.estimators.base import needs_uptake, outcomes_of
+from design_sim.estimators.base import levels_below, needs_uptake, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
 from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
-from design_sim.world.delivery import LARGEST, Resolution
+from design_sim.world.delivery import LARGEST, Resolution, Sample
 from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
 from design_sim.world.settings import WorldSettings, block_size
@@ -280,6 +281,10 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
             f"{path}.estimator: {estimator.estimator!r} compares arms at one follow-up, and this design's "
             "units start at different occasions"
         )
+    occasions = int(follow_up.size if estimator.needs_before else follow_up.sum())
+    yield from (
+        f"{path}.levels: {fault}" for fault in level_faults(estimator, study.design.sample, occasions)
+    )
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
 
 
@@ -320,3 +325,29 @@ def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: An
             )
     if needs_uptake(estimator):
         yield f"{path}.estimator: needs to know which families took part, and no design records that yet"
+
+
+def level_faults(estimator: Estimator, sample: Sample | None, occasions: int) -> Iterator[str]:
+    """Levels that an answer wants told apart, and the study has no more units of than of the one above.
+
+    Parameters
+    ----------
+    occasions : int
+        How many occasions the answer reads.
+    """
+    levels = levels_below(estimator)
+    if not levels:
+        return
+    if sample is None:
+        yield f"{levels[0]} has no meaning for an outcome on record, which is known by authority"
+        return
+    counts = {
+        ("authority", "team"): sample.teams,
+        ("authority", "worker"): sample.teams * sample.workers,
+        ("team", "worker"): sample.workers,
+        ("team", "family"): sample.workers * sample.families * occasions,
+        ("worker", "family"): sample.families * occasions,
+    }
+    for above, level in pairwise(("authority", *levels, "family")):
+        if counts[above, level] == 1:
+            yield f"the study samples one {level} in every {above}, and cannot tell the two apart"

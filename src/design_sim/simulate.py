@@ -20,6 +20,7 @@ from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
+from design_sim.estimators.base import levels_below
 from design_sim.leavers import with_replacements
 from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
@@ -145,6 +146,7 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
         spread=any(estimator.needs == "cells" for estimator in estimators),
         reached=reached(design.measurement, allocation, follow_up),
         covariate=not OF_FAMILIES.isdisjoint(covariates),
+        workers=any(levels_below(estimator) for estimator in estimators),
     )
     delivery = deliver(fieldwork)
     twins = [delivery.stated, delivery.null]
