@@ -1,5 +1,6 @@
 """The stepped wedge: who starts when, what is observed, and what an analysis without time would find."""
 
+import numpy as np
 import pytest
 
 from design_sim.allocation import Randomisation
