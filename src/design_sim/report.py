@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from design_sim.certificate.cited import warnings
 from design_sim.estimands import AVERAGES, RUNGS
 from design_sim.performance import BIASED_BEYOND, BIASED_FROM, MEASURES, measure
 from design_sim.reading import as_if_randomised, first_allocations, headline_table, is_sound, reading
@@ -106,6 +107,9 @@ def cautions(results: Results) -> list[str]:
             counts[name_of(judged)] = counts.get(name_of(judged), 0) + 1
         touched = [f"{name} (in {n} of {cases} cases)" if cases > 1 else name for name, n in counts.items()]
         lines.append(f"{trouble}: {', '.join(touched)}.")
+    for warning, answers in warnings(results.sweep).items():
+        about = ", ".join(plain(answer, 60) for answer in answers)
+        lines.append(f"{warning} (calibration certificate, `design-sim certify`): {about}.")
     return lines
 
 
