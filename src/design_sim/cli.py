@@ -187,14 +187,15 @@ def certify(
     """
     from design_sim import store
     from design_sim.certificate import files
-    from design_sim.certificate.trials import certify as try_all
+    from design_sim.certificate.trials import carry_out, plan
 
     processes = _processes(jobs)
     if cite and only:
         raise DesignSimError("--cite: needs the certificate of every estimator; leave out --only")
+    wanted = plan(replicates, seed, only or ())
     store.check_free(out, files.NAME)
     with progress_shown() as progress:
-        certificate = try_all(replicates, seed, processes, only or (), progress)
+        certificate = carry_out(wanted, processes, progress)
     print_frame(files.overview(certificate))
     folder = files.save(certificate, out)
     note(f"Written to {folder}{os.sep}: certificate.md, certificate.csv and .parquet, provenance.json")

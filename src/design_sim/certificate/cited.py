@@ -160,16 +160,10 @@ def _of_scenario(scenario: "Scenario") -> Iterator[tuple[str, str]]:
 
 def warning_of(scenario: "Scenario", study: "Study", estimator: "Estimator") -> str:
     """What the certificate warns of in an answer; empty where it does not, or has nothing of the kind."""
-    if type(estimator) is not ESTIMATORS.get(estimator.estimator):
+    at, seen = _looked_up(scenario, study, estimator)
+    if at is None or seen is None:
         return ""
-    design = study.design
-    comparison = design.n_enrolled(scenario.world) - design.n_treated
-    at = nearest_situation(design.n_treated, comparison, staggered=design.staggered)
     settings = settings_words(estimator)
-    found = certified().get((estimator.estimator, settings or AS_IT_STANDS), {})
-    if at is None or at.name not in found:
-        return ""
-    seen = found[at.name]
     which = estimator.estimator + (f" ({settings})" if settings else "")
     if seen.verdict == "liberal":
         rate = size_range(*seen.size)
@@ -180,3 +174,25 @@ def warning_of(scenario: "Scenario", study: "Study", estimator: "Estimator") -> 
             f"in {size_range(*seen.size_average)} of trials, not in 5 %"
         )
     return ""
+
+
+def verdict_on(scenario: "Scenario", study: "Study", estimator: "Estimator") -> str:
+    """What the certificate says of an answer, such as "holds with 3 treated and 3 comparison authorities"."""
+    at, seen = _looked_up(scenario, study, estimator)
+    if at is None or seen is None or seen.verdict == "not applicable":
+        return ""
+    rate = f" (size {size_range(*seen.size)})" if seen.size else ""
+    return f"{seen.verdict} with {at.words}{rate}"
+
+
+def _looked_up(
+    scenario: "Scenario", study: "Study", estimator: "Estimator"
+) -> tuple[Situation | None, Found | None]:
+    """The situation nearest to a study, and what was found there of an answer."""
+    if type(estimator) is not ESTIMATORS.get(estimator.estimator):
+        return None, None
+    design = study.design
+    comparison = design.n_enrolled(scenario.world) - design.n_treated
+    at = nearest_situation(design.n_treated, comparison, staggered=design.staggered)
+    found = certified().get((estimator.estimator, settings_words(estimator) or AS_IT_STANDS), {})
+    return at, None if at is None else found.get(at.name)

@@ -159,6 +159,7 @@ ENTRIES = (
     ),
     Entry("two_way_fixed_effects", {"variance": "CR0", "df": "normal"}),
     Entry("two_way_fixed_effects", {"variance": "CR2", "df": "clusters"}),
+    Entry("two_way_fixed_effects", {"variance": "CR1", "df": "satterthwaite"}),
     Entry("two_way_fixed_effects", {"weights": "family"}, replicates=_MANY),
     Entry("two_way_fixed_effects", {"weights": "family", "variance": "CR1S"}, replicates=_MANY),
     Entry("wild_bootstrap", {"interval": False}, replicates=_FEW),

@@ -2,9 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from design_sim.certificate.entries import ICCS, SITUATIONS, SIZES
 from design_sim.certificate.verdicts import RULES, worst
 from design_sim.estimators import ESTIMATORS
+from design_sim.world.draw import children_of
+from design_sim.world.outcome import families_on_record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -19,15 +23,14 @@ the scenario files beside it, which `design-sim run` runs.
 
 Chance decides who is treated. The outcome is normal, on the records of a baseline and a follow-up year (a
 yes or no where it says so), with memory from year to year as in England. Families of an authority are
-alike with an ICC of {iccs}; authorities have 20 families each (equal sizes), or 2 to 107 as their children
-differ in England (unequal, median 20). A cell of the table gives the lowest and the highest size over
-these {combinations} combinations, and the worst verdict:
+alike with an ICC of {iccs}; authorities have {families} as their children differ in England. A cell of the
+table gives the lowest and the highest size over these {combinations} combinations, and the worst verdict:
 
 {rules}
 
 The intervals are Wilson's, of 95 %. In the *sharp* null nobody's outcome is changed. In the *average* null
 the framework helps in some authorities and harms in others, with a standard deviation of a tenth of the
-outcome's and a mean of exactly 0 over those enrolled. The design {wedge}.
+outcome's and a mean of exactly 0 over those enrolled. The design '{wedge}' is {wedge_words}.
 """
 
 
@@ -41,12 +44,26 @@ def page(certificate: "Certificate") -> str:
         iccs=" or ".join(f"{icc:.2f}" for icc in ICCS),
         combinations=len(ICCS) * len(SIZES),
         rules=rules,
-        wedge=f"'{wedge.name}' is {wedge.words}",
+        families=_families(certificate),
+        wedge=wedge.name,
+        wedge_words=wedge.words,
     )
-    parts = [head, f"Seed {', '.join(map(str, seeds))}.", "## The sharp null: nobody is changed"]
+    parts = [head.rstrip(), f"Seed {', '.join(map(str, seeds))}.", "## The sharp null: nobody is changed"]
     parts += [_table(frame, "size", "verdict"), "## The average null: effects differ about nothing"]
     parts += [_table(frame, "size_average", "verdict_average"), "## Why some were not tried", _reasons(frame)]
     return "\n\n".join(parts) + "\n"
+
+
+def _families(certificate: "Certificate") -> str:
+    """How many families authorities have, by what is said of their sizes."""
+    said = {}
+    for case in certificate.sweeps[0].cases:
+        world, (outcome,) = case.scenario.world, case.scenario.outcomes.values()
+        n = families_on_record(outcome.per_10000_children, children_of(world.size, world.authorities))  # type: ignore[attr-defined]
+        which = next(name for name, log_sd in SIZES.items() if log_sd == world.size.log_sd)
+        number = f"{n.min():.0f} to {n.max():.0f}" if np.ptp(n) else f"{n.min():.0f}"
+        said[which] = f"{number} families ({which} sizes)"
+    return " or ".join(said.values())
 
 
 def _table(frame: "DataFrame", size: str, verdict: str) -> str:

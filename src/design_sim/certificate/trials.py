@@ -6,9 +6,9 @@ worlds, in one scenario file, which anybody can run again with `design-sim run`.
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from math import nan, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from design_sim.certificate.entries import (
 from design_sim.certificate.verdicts import Size, verdicts_of
 from design_sim.errors import DesignSimError, ScenarioError
 from design_sim.estimators import ESTIMATORS
-from design_sim.faults import nearest
+from design_sim.faults import found, nearest
 from design_sim.performance import measure
 from design_sim.simulate import Progress, simulate
 from design_sim.sweep import Case, Sweep, parse
@@ -129,29 +129,63 @@ def certify(
     DesignSimError
         If there is no estimator of a name, or fewer than 1 replicate is asked for.
     """
-    from pandas import DataFrame
+    return carry_out(plan(replicates, seed, only), jobs, progress)
 
+
+def plan(replicates: int | None = None, seed: int = 1, only: Collection[str] = ()) -> "Plan":
+    """The trials that `certify` would run; raises what it would."""
     for name in only:
         if name not in ESTIMATORS:
             raise DesignSimError(f"--only {name!r}: is not an estimator{nearest(name, ESTIMATORS)}")
     if replicates is not None and replicates < 1:
         raise DesignSimError(f"--replicates: found {replicates}; allowed: 1 or more")
     if not 0 <= seed < 2**63:
-        raise DesignSimError(f"--seed: {seed} is not within 0 to 2^63 - 1")
-    entries = [entry for entry in ENTRIES if not only or entry.estimator in only]
+        raise DesignSimError(f"--seed: {found(seed)} is not within 0 to 2^63 - 1")
+    entries = tuple(entry for entry in ENTRIES if not only or entry.estimator in only)
+    excused = {name: reason for name, reason in EXCUSED.items() if not only or name in only}
+    if not entries:
+        raise DesignSimError(f"--only {min(only)!r}: {excused[min(only)]}")
     groups = [_Group(tuple(group), replicates or ORDINARY, seed) for group in _grouped(entries)]
-    groups = [group for group in groups if group.suited]
-    sweeps = [group.sweep for group in groups]
-    told = _counted(sweeps, progress)
+    return Plan(entries, tuple(group for group in groups if group.suited), excused)
+
+
+def carry_out(plan: "Plan", jobs: int = 1, progress: Progress | None = None) -> Certificate:
+    """Run the trials of a plan; see `certify`."""
+    from pandas import DataFrame
+
     rows: dict[tuple[Entry, Situation], list[dict[str, Any]]] = {}
-    for group, sweep, tell in zip(groups, sweeps, told, strict=True):
+    sweeps = plan.sweeps
+    for group, sweep, tell in zip(plan.groups, sweeps, _counted(sweeps, progress), strict=True):
         for where, row in _run(group, sweep, jobs, tell):
             rows.setdefault(where, []).append(row)
-    table = [
-        row for entry in entries for at in SITUATIONS for row in rows.get((entry, at), _left_out(entry, at))
-    ]
-    table += [_excused(name, reason) for name, reason in EXCUSED.items() if not only or name in only]
-    return Certificate(DataFrame(table), tuple(sweeps))
+    places = [(entry, at) for entry in plan.entries for at in SITUATIONS]
+    table = [row for place in places for row in rows.get(place) or _left_out(*place)]
+    table += [_excused(name, reason) for name, reason in plan.excused.items()]
+    return Certificate(DataFrame(table), sweeps)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to be tried.
+
+    Parameters
+    ----------
+    entries : tuple of Entry
+        The answers.
+    groups : tuple
+        The same, by the scenario file that they stand in.
+    excused : mapping of reasons by name
+        Estimators that no situation suits.
+    """
+
+    entries: tuple[Entry, ...]
+    groups: "tuple[_Group, ...]"
+    excused: Mapping[str, str]
+
+    @cached_property
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """The scenario files, one for each group."""
+        return tuple(group.sweep for group in self.groups)
 
 
 @dataclass(frozen=True)
@@ -262,9 +296,9 @@ def _run(
     group: _Group, sweep: Sweep, jobs: int, progress: Progress | None
 ) -> Iterator[tuple[tuple[Entry, Situation], dict[str, Any]]]:
     """Every entry of a group in every situation: where it belongs, and its row."""
-    found = simulate([case.scenario for case in sweep.cases], sweep.replicates, jobs, progress)
+    tallied = simulate([case.scenario for case in sweep.cases], sweep.replicates, jobs, progress)
     entries, situations = {_name(e): e for e in group.entries}, {at.name: at for at in SITUATIONS}
-    for case, tallies in zip(sweep.cases, found, strict=True):
+    for case, tallies in zip(sweep.cases, tallied, strict=True):
         for (design, answer), tally in tallies.items():
             entry, at = entries[answer], situations[design]
             yield (entry, at), _row(entry, at, case, tally)
