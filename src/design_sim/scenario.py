@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from design_sim.designs import Design
+from design_sim.designs.base import UNITS, Unit, assigned_unit
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
@@ -19,10 +20,14 @@ from design_sim.world.settings import WorldSettings, block_size
 
 
 class Answer(NamedTuple):
-    """An estimator together with the estimand that it is judged against; always a pair."""
+    """An estimator together with the estimand that it is judged against; always a pair.
+
+    `clusters` is what the analysis takes as independent; None for the unit that the design assigns.
+    """
 
     estimator: Estimator
     estimand: Estimand
+    clusters: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,10 @@ class Study:
 
     design: Design
     answers: Mapping[str, Answer]
+
+    def clusters_of(self, answer: Answer) -> Unit:
+        """What an answer takes as independent: what it says, or the unit that the design assigns."""
+        return answer.clusters or assigned_unit(self.design)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +99,15 @@ class Scenario:
 
 def wanted_resolution(study: Study, resolution: str) -> Resolution:
     """The resolution that answers get: as stated, or for `auto` the coarsest that they can work with."""
-    families = any(needs_families(answer.estimator) for answer in study.answers.values())
+    families = any(needs_families(study, answer) for answer in study.answers.values())
     return "unit" if resolution == "unit" or (resolution == "auto" and families) else "cell"
 
 
-def needs_families(estimator: Estimator) -> bool:
-    """Whether an estimator reads families singly, or a covariate that families of a worker differ in."""
-    return estimator.needs == "families" or not OF_FAMILIES.isdisjoint(estimator.covariates)
+def needs_families(study: Study, answer: Answer) -> bool:
+    """Whether an answer reads families singly, a covariate that they differ in, or has them as clusters."""
+    estimator = answer.estimator
+    singly = estimator.needs == "families" or not OF_FAMILIES.isdisjoint(estimator.covariates)
+    return singly or study.clusters_of(answer) == "family"
 
 
 def asks_of_families(study: Study) -> bool:
@@ -139,6 +150,7 @@ def scenario_faults(
             faults += _answer_faults(world, at, study, answer)
             faults += _family_faults(outcomes.get(study.design.outcome), at, study, answer, resolution)
             faults += _outcome_faults(outcomes.get(study.design.outcome), at, study, answer)
+            faults += _cluster_faults(outcomes.get(study.design.outcome), at, study, answer)
     return faults
 
 
@@ -223,10 +235,17 @@ def _design_faults(
     elif outcome is not None and design.sample is not None:
         yield f"{path}.sample: has no effect, since outcome {design.outcome!r} is recorded for everyone"
     if outcome is not None and design.measurement is not None:
-        found_faults = measurement_faults(design.measurement, outcome, world)
+        whole = assigned_unit(design) == "authority"
+        found_faults = measurement_faults(design.measurement, outcome, world, whole=whole)
         if design.measurement.leavers == "replace":
             found_faults += replacement_faults(design.n_enrolled(world), design.n_treated, world)
         yield from (f"{path}.measurement.{fault}" for fault in found_faults)
+    unit = assigned_unit(design)
+    if outcome is not None and outcome.source != "survey" and unit != "authority":
+        yield (
+            f"{path}.outcome: the design assigns each {unit}, and {design.outcome!r} is recorded for whole "
+            "authorities; a surveyed outcome is needed"
+        )
     balance = getattr(design, "balance", None)
     if balance and "baseline" in balance.on:
         if outcome is not None and outcome.source != "record":
@@ -293,8 +312,9 @@ def _family_faults(
         table = f"outcomes.{name}.covariate"
         can = "add it" if outcome.source == "survey" else "surveyed outcomes can have it"
         yield f"{path}.covariates: {min(asked)!r} needs the table {table}; {can}"
-    if resolution == "cell" and needs_families(estimator):
-        key = "covariates" if asked else "estimator"
+    if resolution == "cell" and needs_families(study, answer):
+        reads = asked or estimator.needs == "families"
+        key = "covariates" if asked else "estimator" if reads else "clusters"
         yield f"{path}.{key}: needs single families, which resolution cell does not draw"
     if estimator.needs == "families" and outcome is not None and outcome.has_siblings:
         yield (
@@ -320,3 +340,24 @@ def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: An
             )
     if needs_uptake(estimator):
         yield f"{path}.estimator: needs to know which families took part, and no design records that yet"
+
+
+def _cluster_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
+    """Clusters that an answer cannot have, or that its estimator cannot take."""
+    estimator, clusters, unit = answer.estimator, study.clusters_of(answer), assigned_unit(study.design)
+    recorded = outcome is not None and outcome.source == "record"
+    if recorded and clusters in ("team", "worker"):
+        yield (
+            f"{path}.clusters: {clusters!r} needs a surveyed outcome; records of {study.design.outcome!r} "
+            f"do not tell {clusters}s apart"
+        )
+    if UNITS.index(unit) > UNITS.index(clusters) and not estimator.within:
+        yield (
+            f"{path}.clusters: treatment differs within each {clusters}, since the design assigns each "
+            f"{unit}, and {estimator.estimator} needs it constant there; {unit!r} would do"
+        )
+    if estimator.by_allocation and clusters != unit:
+        yield (
+            f"{path}.clusters: {estimator.estimator} draws on how chance dealt out each {unit}; "
+            f"allowed: {unit!r}"
+        )

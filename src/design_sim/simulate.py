@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
-import numpy as np
 from joblib import Parallel, delayed
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
@@ -18,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from design_sim.allocation import Allocation
 from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
+from design_sim.designs.base import Unit, spillover_of
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
 from design_sim.leavers import with_replacements
@@ -145,6 +145,8 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
         spread=any(estimator.needs == "cells" for estimator in estimators),
         reached=reached(design.measurement, allocation, follow_up),
         covariate=not OF_FAMILIES.isdisjoint(covariates),
+        workers_apart=any(study.clusters_of(a) in ("team", "worker") for a in study.answers.values()),
+        contamination=spillover_of(design),
     )
     delivery = deliver(fieldwork)
     twins = [delivery.stated, delivery.null]
@@ -168,8 +170,7 @@ def _panel(
         cells = measured(design.measurement, world, allocation, delivery, (design.outcome, cells), follow_up)
     roster = delivery.roster
     if allocation.observed is not None:
-        seen = roster.spread(allocation.observed.astype(np.float64), "authority")
-        cells = without(cells, seen == 0)
+        cells = without(cells, ~roster.spread(allocation.observed, "authority"))
     if fieldwork.resolution == "unit" and scenario.resolution_of(study) == "cell":
         cells, roster = cells.pool(roster, "worker"), roster.above("worker")
     estimators = [answer.estimator for answer in study.answers.values()]
@@ -181,22 +182,34 @@ def _panel(
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:
     """Run one study on a block of worlds: a tally for each answer."""
     twins = carry_out(scenario, study, world, average=scenario.average_twin)
-    estimates: dict[Estimator, tuple[Estimates, Estimates, Estimates | None]] = {}
+    estimates: dict[tuple[Estimator, Unit], tuple[Estimates, Estimates, Estimates | None]] = {}
     tallies = {}
     of_group = world.of_group(study.design.group)
-    for name, (estimator, estimand) in study.answers.items():
-        if estimator not in estimates:
-            stated, null = (
-                analyse(estimator, panel, world.streams, kept) for panel in (twins.stated, twins.null)
-            )
-            average = None
-            if twins.average is not None:
-                average = analyse(estimator, twins.average, world.streams, kept)
-            estimates[estimator] = stated, null, average
-        truth = true_value(estimand, of_group, twins.allocation, study.design.outcome, scenario.window)
-        stated, null, average = estimates[estimator]
+    for name, answer in study.answers.items():
+        analysis = answer.estimator, study.clusters_of(answer)
+        if analysis not in estimates:
+            estimates[analysis] = _analysed(*analysis, twins, kept, world.streams)
+        truth = true_value(answer.estimand, of_group, twins.allocation, study.design.outcome, scenario.window)
+        stated, null, average = estimates[analysis]
         tallies[name] = Tally.of(stated, null, _first(truth, kept), scenario.alpha, average)
     return tallies
+
+
+def _analysed(
+    estimator: Estimator, clusters: Unit, twins: Twins, kept: int, streams: Streams
+) -> tuple[Estimates, Estimates, Estimates | None]:
+    """What an analysis finds in a study, in its null twin and in the average one where there is one."""
+
+    def found(panel: Panel) -> Estimates:
+        return analyse(estimator, clustered(panel, clusters), streams, kept)
+
+    average = None if twins.average is None else found(twins.average)
+    return found(twins.stated), found(twins.null), average
+
+
+def clustered(panel: Panel, clusters: Unit) -> Panel:
+    """The panel of an analysis that takes the units of a level as independent."""
+    return panel.clustered_by("row" if clusters == "family" else clusters)
 
 
 def analyse(estimator: Estimator, panel: Panel, streams: Streams, kept: int) -> Estimates:

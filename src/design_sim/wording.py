@@ -10,6 +10,8 @@ from math import floor, isfinite, isnan, log10, nan
 from typing import NamedTuple
 from unicodedata import category
 
+from design_sim.allocation import Allocation
+from design_sim.designs.base import assigned_unit
 from design_sim.estimands import Estimand
 from design_sim.performance import measure, wilson_interval
 from design_sim.results import Judged
@@ -33,10 +35,12 @@ EFFECTS = ("truth", "estimate", "bias", "null_bias", "empirical_se", "model_se",
 SIGNED = ("truth", "estimate", "bias", "null_bias", "relative_bias", "model_se_error")
 KINDS = {
     "cluster_rct": "cluster randomised trial",
+    "family_rct": "trial of families",
     "stepped_wedge": "stepped-wedge trial",
     "contrast": "contrast study",
     "difference_in_differences": "difference-in-differences",
 }
+PLURALS = {"authority": "authorities", "team": "teams", "worker": "workers", "family": "families"}
 RUNGS = {
     "offered": "effect of offering it",
     "delivered": "effect on families who take part",
@@ -79,7 +83,23 @@ def name_of(judged: Judged, longest: int = 28) -> str:
 def kind_of(study: Study) -> str:
     """What sort of study it is, in words."""
     kind = str(getattr(study.design, "kind", type(study.design).__name__))
+    if kind == "cluster_rct" and assigned_unit(study.design) != "authority":
+        return f"trial of {PLURALS[assigned_unit(study.design)]}"
     return KINDS.get(kind, plain(kind.replace("_", " ")))
+
+
+def arms_words(study: Study, allocation: Allocation, end: int) -> str:
+    """How many units a study has with the framework by an occasion, and how many without it."""
+    unit, treated = assigned_unit(study.design), allocation.start[0] < end
+    if unit == "authority":
+        n = int(treated.sum())
+        return f"{n} authorities with the framework and {allocation.n_slots - n} without it"
+    n, total = int(treated.sum()), treated.size
+    if allocation.families is not None and study.design.sample is not None:
+        n = int(allocation.families[0].sum())
+        total = treated.size // 2 * study.design.sample.families
+    units = PLURALS[unit]
+    return f"{n} {units} with the framework and {total - n} without it, in {allocation.n_slots} authorities"
 
 
 def outcome_of(judged: Judged) -> Outcome:

@@ -8,11 +8,12 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from design_sim.allocation import NEVER, Allocation
+from design_sim.designs.base import assigned_unit
 from design_sim.figures.style import BLUE, GREY, INK, PALE, WIDTH, finished, legend, styled
 from design_sim.reading import first_allocations
 from design_sim.results import Results
 from design_sim.scenario import Scenario, Study
-from design_sim.wording import kind_of, plain
+from design_sim.wording import PLURALS, kind_of, plain
 from design_sim.world.settings import Time
 
 
@@ -42,7 +43,7 @@ def allocations(results: Results) -> Figure:
         figure = Figure(figsize=(WIDTH, tall), layout="constrained")
         panels = figure.subplots(len(drawn), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
         for axes, (name, allocation), arms in zip(panels, drawn.items(), rows, strict=True):
-            _panel(axes, case.scenario, name, arms)
+            _panel(axes, case.scenario, name, arms, _noun(case.scenario.studies[name]))
             axes.annotate(
                 "\n".join(_facts(case.scenario, case.scenario.studies[name], allocation)),
                 (1, 1),
@@ -71,8 +72,14 @@ def _arms(allocation: Allocation) -> list[Arm]:
     return [Arm(n, n if n <= whole else cut, *when) for when in found if (n := times.count(when))]
 
 
-def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm]) -> None:
-    """The slots of one design over the years."""
+def _noun(study: Study) -> str:
+    """What the lines of a design are, where they are not authorities."""
+    unit = assigned_unit(study.design)
+    return {"authority": "", "family": "workers' families "}.get(unit, f"{PLURALS[unit]} ")
+
+
+def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm], noun: str) -> None:
+    """The slots of one design over the years, or the units below them."""
     time = scenario.world.time
     observed = set(scenario.studies[name].design.occasions(time)[0].tolist())
     top, ticks, labels = 0.0, [], []
@@ -81,7 +88,9 @@ def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm]) -> None:
         ticks.append(top + arm.height / 2)
         year = (arm.start - time.start) / time.per_year
         when = "" if arm.start in (time.start, NEVER) else f" from year {year:g}"
-        labels.append(f"{arm.n} without" if arm.start >= NEVER else f"{arm.n} with framework{when}")
+        labels.append(
+            f"{arm.n} {noun}without" if arm.start >= NEVER else f"{arm.n} {noun}with framework{when}"
+        )
         top += arm.height + 0.6
     axes.set(xlim=(-time.years_before - 0.1, time.years_after + 0.1), ylim=(max(top, 8), 0))
     axes.axvline(0, color=INK, linewidth=0.8)

@@ -4,16 +4,18 @@ A family that takes part receives the dose that its worker practises, and one th
 of an authority outside treatment take part in what it has of its own in the same share.
 Rows are as deep as exposure or risk varies: authorities for a recorded outcome, whose exposure is the
 mean over all its workers; the sampled workers for a surveyed one, or authorities where workers do not
-differ; single families at resolution `unit`. Each kind of outcome knows how it is delivered.
+differ and nothing else tells them apart; single families at resolution `unit`. Where families are
+randomised, a cell holds those of a worker and an arm. Each kind of outcome knows how it is delivered.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
-from design_sim.allocation import Allocation
+from design_sim.allocation import NEVER, Allocation
 from design_sim.arrays import Batch, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
@@ -21,6 +23,7 @@ from design_sim.stated import Stated
 from design_sim.world.average_twin import centred_dose
 from design_sim.world.draw import World
 from design_sim.world.practice import delivered_dose, worker_dose
+from design_sim.world.spillover import reaches_colleagues
 
 Resolution = Literal["cell", "unit"]
 LARGEST = 2**27
@@ -57,6 +60,11 @@ class Delivery(Batch):
         The outcome with the stated effect, and with every framework's effect zero.
     covariate : float array or None, (replicate, row)
         The covariate of single families, where an answer asks for it.
+    uptake : float array or None, (replicate, row, occasion)
+        Share of a row's families that took part in the framework that the study put there; where an answer
+        asks for it.
+    start : int array or None, (replicate, row)
+        First treated occasion of every row as assigned, where families are.
     """
 
     roster: Roster
@@ -65,6 +73,8 @@ class Delivery(Batch):
     stated: Cells
     null: Cells
     covariate: Annotated[Floats, "replicate row"] | None = None
+    uptake: Annotated[Floats, "replicate row occasion"] | None = None
+    start: Annotated[Ints, "replicate row"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,10 @@ class Fieldwork:
         Whether the framework's effect is that of the average null twin.
     covariate : bool
         Whether an answer reads the covariate of families, which is drawn only then, and families singly.
+    workers_apart : bool
+        Whether an answer tells teams or workers apart, even where they do not differ.
+    contamination : float
+        Share of the gain of the treated that reaches comparison workers or families by the study itself.
     """
 
     world: World
@@ -105,6 +119,8 @@ class Fieldwork:
     reached: Floats | None = None
     centred: bool = False
     covariate: bool = False
+    workers_apart: bool = False
+    contamination: float = 0.0
 
     @property
     def unit(self) -> Ints:
@@ -126,12 +142,30 @@ class Fieldwork:
 
     @property
     def dose(self) -> Floats:
-        """Dose in each authority, the mean over its workers: (replicate, slot, occasion)."""
+        """Dose in each authority, the mean over its workers: (replicate, slot, occasion).
+
+        Raises
+        ------
+        ValueError
+            If its workers are not all treated alike.
+        """
+        if self.allocation.assigned != "authority":
+            raise ValueError(f"{self.outcome}: treatment differs within authorities")
         return self._dose(lambda start: delivered_dose(self.world, self.unit, start, self.occasions))
 
     def dose_of(self, workers: Ints) -> Floats:
         """Dose of the families of sampled workers: (replicate, slot x worker, occasion)."""
-        return self._dose(lambda start: worker_dose(self.world, self.unit, start, self.occasions, workers))
+
+        def by_start(start: Ints) -> Floats:
+            return worker_dose(self.world, self.unit, start, self.occasions, workers)
+
+        dose = self._dose(by_start)
+        if not self.contamination or self.allocation.assigned != "worker":
+            return dose
+        never = np.full_like(self.allocation.start, NEVER)
+        usual = np.zeros((1, 1, 1)) if self.centred else by_start(never)
+        treated, per_team = self.allocation.start < NEVER, self.sampled.workers
+        return reaches_colleagues(dose, usual, treated, per_team, self.contamination)
 
     def _dose(self, by_start: Callable[[Ints], Floats]) -> Floats:
         if not self.centred:

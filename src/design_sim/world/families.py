@@ -15,7 +15,7 @@ import numpy as np
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.world.draw import enrolled
+from design_sim.world.draw import World, enrolled
 from design_sim.world.fidelity import worker_deviation
 from design_sim.world.surveyed import PARTS, Part, Surveyed
 
@@ -70,7 +70,7 @@ def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     copies = sample.families * turns if singly else 1
     index = np.arange(work.unit.shape[1] * workers.size * copies) // copies
     roster = Roster(index // workers.size, index // sample.workers, index)
-    taken = (teams < teams_present(work)[:, :, np.newaxis]).astype(np.float64)
+    taken = (teams < teams_present(work.world, work.unit, sample.teams)[:, :, np.newaxis]).astype(np.float64)
     each = 1 if singly else sample.families
     n = np.repeat(each * taken.reshape(taken.shape[0], -1, 1), copies, axis=1)
     n = np.broadcast_to(n, (*n.shape[:2], occasions))
@@ -79,19 +79,19 @@ def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     return SurveyRows(roster, seen_of(work, roster, n), workers, teams, copies)
 
 
-def teams_present(work: "Fieldwork") -> Ints:
+def teams_present(world: World, unit: Ints, asked: int) -> Ints:
     """Teams sampled in each slot, fewer where an authority has fewer: (replicate, slot)."""
-    there, asked = work.world.n_teams, work.sampled.teams
+    there = world.n_teams
     if there.min() >= asked:
-        return np.full((1, work.unit.shape[1]), asked)
-    return np.minimum(enrolled(there[np.newaxis], work.unit), asked).astype(np.int64)
+        return np.full((1, unit.shape[1]), asked)
+    return np.minimum(enrolled(there[np.newaxis], unit), asked).astype(np.int64)
 
 
 def seen_of(work: "Fieldwork", roster: Roster, n: Floats) -> Floats:
     """How many of the sampled families are seen: all, or a binomial number, (replicate, row, occasion)."""
     if work.reached is None:
         return n
-    chance = roster.spread(work.reached, "authority")
+    chance = roster.spread(work.reached, work.allocation.assigned)
     shape = (work.world.n_replicates, *n.shape[1:])
     seen = work.world.streams.rng("loss", work.outcome).binomial(n.astype(np.int64), chance, shape)
     return seen.astype(np.float64)

@@ -1,7 +1,7 @@
 """A continuous outcome that a study collects from the families it samples, such as engagement.
 
 Authority, team and worker each have a normal part with the stated share of the variance; the families of a
-worker are normal around them. Where workers do not differ, authorities are the rows.
+worker are normal around them. Where workers do not differ, nor are told apart, authorities are the rows.
 
 Decision: a score with bounds is such an outcome held within them. Shares of variance, correlations and the
 effect belong to the latent score, which is normal; its mean and standard deviation are solved for, so that
@@ -152,9 +152,13 @@ class SurveyedContinuous(Surveyed):
         if self.drawn_singly or work.covariate:
             return self._deliver_singly(work)
         expected = enrolled(self.expected(world.deviations(work.outcome).at(work.occasions)), work.unit)
-        if work.resolution == "cell" and not self._workers_differ(world):
+        if work.resolution == "cell" and not self._workers_apart(work):
             roster = Roster.of_authorities(work.unit.shape[1])
-            sampled = teams_present(work) * work.sampled.workers * work.sampled.families
+            sampled = (
+                teams_present(world, work.unit, work.sampled.teams)
+                * work.sampled.workers
+                * work.sampled.families
+            )
             n = np.broadcast_to(
                 sampled.astype(np.float64)[:, :, np.newaxis], (*sampled.shape, work.occasions.size)
             )
@@ -213,8 +217,11 @@ class SurveyedContinuous(Surveyed):
                 return [f"{key}: in year {int(np.floor(year + 0.5))} from the start, {reason}"]
         return []
 
-    def _workers_differ(self, world: "World") -> bool:
-        """Whether the families of an authority are not exchangeable: their teams or workers differ."""
+    def _workers_apart(self, work: Fieldwork) -> bool:
+        """Whether the families of an authority are told apart, or differ in their teams or workers."""
+        if work.workers_apart or work.allocation.assigned != "authority":
+            return True
+        world = work.world
         between = self.icc.team + self.icc.worker > 0
         fidelity = world.settings.fidelity
         vary = fidelity.worker_sd + fidelity.team_sd + fidelity.turnover > 0
