@@ -9,7 +9,7 @@ from design_sim.designs.base import UNITS, Unit, assigned_unit
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
-from design_sim.estimators.base import needs_uptake, outcomes_of
+from design_sim.estimators.base import outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
 from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
@@ -265,6 +265,8 @@ def _size_faults(
         return
     design, families = study.design, drawn_resolution(study, outcome, resolution) == "unit"
     rows = outcome.most_rows(world, design.sample, families=families)
+    if assigned_unit(design) == "family" and not families:
+        rows *= 2
     if asks_of_families(study):
         rows *= design.occasions(world.time)[0].size
     slots = min(design.n_enrolled(world), world.authorities)
@@ -338,8 +340,6 @@ def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: An
                 f"{path}.estimator: {estimator.estimator} counts events, which "
                 "measurement.observer_bias moves off whole numbers"
             )
-    if needs_uptake(estimator):
-        yield f"{path}.estimator: needs to know which families took part, and no design records that yet"
 
 
 def _cluster_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
@@ -355,6 +355,16 @@ def _cluster_faults(outcome: Outcome | None, path: str, study: Study, answer: An
         yield (
             f"{path}.clusters: treatment differs within each {clusters}, since the design assigns each "
             f"{unit}, and {estimator.estimator} needs it constant there; {unit!r} would do"
+        )
+    if clusters == "family" and estimator.needs_before:
+        yield (
+            f"{path}.clusters: {estimator.estimator} compares clusters with what they were before the start, "
+            "when the families are others"
+        )
+    if estimator.by_allocation and unit == "family" and asks_of_families(study):
+        yield (
+            f"{path}.estimator: {estimator.estimator} draws on how families were dealt out, which cannot be "
+            "had beside an answer that adjusts for their covariate"
         )
     if estimator.by_allocation and clusters != unit:
         yield (

@@ -10,19 +10,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import NamedTuple
 
+import numpy as np
 from joblib import Parallel, delayed
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 
-from design_sim.allocation import Allocation
-from design_sim.arrays import Bools, Floats
+from design_sim.allocation import NEVER, Allocation
+from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.designs.base import Unit, spillover_of
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
+from design_sim.estimators.base import needs_uptake
 from design_sim.leavers import with_replacements
 from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
+from design_sim.roster import Roster
 from design_sim.scenario import Scenario, Study
 from design_sim.streams import Streams
 from design_sim.tally import Tally
@@ -146,6 +149,7 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
         reached=reached(design.measurement, allocation, follow_up),
         covariate=not OF_FAMILIES.isdisjoint(covariates),
         workers_apart=any(study.clusters_of(a) in ("team", "worker") for a in study.answers.values()),
+        uptake=any(needs_uptake(estimator) for estimator in estimators),
         contamination=spillover_of(design),
     )
     delivery = deliver(fieldwork)
@@ -171,12 +175,25 @@ def _panel(
     roster = delivery.roster
     if allocation.observed is not None:
         cells = without(cells, ~roster.spread(allocation.observed, "authority"))
+    uptake, start = delivery.uptake, delivery.start
     if fieldwork.resolution == "unit" and scenario.resolution_of(study) == "cell":
-        cells, roster = cells.pool(roster, "worker"), roster.above("worker")
+        if uptake is not None:
+            took_part = Cells(cells.n, np.broadcast_to(uptake, cells.mean.shape))
+            uptake = pooled(took_part, roster, start)[0].mean
+        cells, roster = pooled(cells, roster, start)
+        start = None if start is None else allocation.start
     estimators = [answer.estimator for answer in study.answers.values()]
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
     rows = roster, delivery.occasions
-    return observe(world, allocation, rows, cells, follow_up, covariates, scenario.alpha, delivery.covariate)
+    panel = observe(world, allocation, rows, cells, follow_up, covariates, scenario.alpha, delivery.covariate)
+    return replace(panel, start=panel.start if start is None else start, uptake=uptake)
+
+
+def pooled(cells: Cells, roster: Roster, start: Ints | None) -> tuple[Cells, Roster]:
+    """Single families as cells of workers, or of workers and arms where families are assigned."""
+    if start is None:
+        return cells.pool(roster, "worker"), roster.above("worker")
+    return cells.by_arm(roster, start < NEVER)
 
 
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:

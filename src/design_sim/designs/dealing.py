@@ -95,3 +95,54 @@ def _by_lot(there: Bools, sizes: Ints, share: float, rng: Generator) -> Bools:
     by_chance = np.floor(share * n + rng.random(n.shape)).astype(np.int64)
     quota = np.where(n == sizes, quotas(sizes, share), by_chance)
     return (rank < quota[:, :, np.newaxis]).reshape(there.shape)
+
+
+def families_dealt(
+    world: World, unit: Ints, sample: Sample, chance: tuple[Ints, float], rng: Generator
+) -> Ints:
+    """How many families of each sampled worker start: (1 or replicate, slot x worker).
+
+    Parameters
+    ----------
+    chance : int array, (worker,), and float
+        The stratum within which each worker's families are dealt out, and the share of them that starts.
+    """
+    stratum, share = chance
+    present = teams_present(world, unit, sample.teams)[:, :, np.newaxis] > np.arange(sample.teams)
+    there = np.repeat(present.reshape(present.shape[0], -1), sample.workers, axis=1)
+    sizes = np.bincount(stratum) * sample.families
+    if sizes.size == stratum.size:
+        return np.where(there, quotas(sizes, share), 0)
+    n = np.broadcast_to(there * sample.families, (world.n_replicates, stratum.size))
+    n = n.reshape(world.n_replicates, sizes.size, -1)
+    total = n.sum(axis=2)
+    by_chance = np.floor(share * total + rng.random(total.shape)).astype(np.int64)
+    treated = np.where(total == sizes, quotas(sizes, share), by_chance)
+    return shared_out(treated, n, rng).reshape(world.n_replicates, -1)
+
+
+def shared_out(drawn: Ints, sizes: Ints, rng: Generator) -> Ints:
+    """Multivariate hypergeometric numbers: how many of those drawn belong to each part.
+
+    Parameters
+    ----------
+    drawn : int array, (...)
+        How many are drawn.
+    sizes : int array, (..., part)
+        Sizes of the parts that they are drawn from.
+
+    Notes
+    -----
+    By halves: how many belong to the first half of the parts is hypergeometric, and so on in each half.
+    """
+    n_parts = sizes.shape[-1]
+    lacking = (1 << (n_parts - 1).bit_length()) - n_parts
+    empty = np.zeros((*sizes.shape[:-1], lacking), dtype=np.int64)
+    levels = [np.concatenate([sizes, empty], axis=-1)]
+    while levels[-1].shape[-1] > 1:
+        levels.append(levels[-1][..., ::2] + levels[-1][..., 1::2])
+    shares = drawn[..., np.newaxis]
+    for parts in levels[-2::-1]:
+        first = rng.hypergeometric(parts[..., ::2], parts[..., 1::2], shares)
+        shares = np.stack([first, shares - first], axis=-1).reshape(parts.shape)
+    return shares[..., :n_parts]

@@ -47,6 +47,7 @@ class MixedModel(Stated):
 
     needs: ClassVar[Needs] = "cells"
     by_allocation: ClassVar[bool] = False
+    within: ClassVar[bool] = False
     staggered: ClassVar[bool] = False
     needs_before: ClassVar[bool] = False
 

@@ -241,6 +241,24 @@ def worker_dose(world: World, unit: Ints, start: Ints, occasions: Ints, workers:
     return _dose_of_slots(world, unit, start, occasions, offered, workers.size)
 
 
+def practised_at(world: World, unit: Ints, start: Ints, occasions: Ints) -> Bools:
+    """When a study's rows have the framework that it put there: (replicate or 1, row, occasion).
+
+    Parameters
+    ----------
+    start : int array, (1 or replicate, row)
+        First occasion with the framework of every row, as many of them in each slot.
+    """
+    practised: Bools = start[:, :, np.newaxis] <= occasions
+    for first in np.unique(start[start < NEVER]):
+        stop = enrolled(last_practised(world, int(first))[0], unit)
+        if stop.size > 1:
+            stop = np.repeat(stop, start.shape[1] // unit.shape[1], axis=1)
+            gone = (start == first)[:, :, np.newaxis] & (occasions >= stop[:, :, np.newaxis])
+            practised = practised & ~gone
+    return practised
+
+
 def in_subgroup(world: World, unit: Ints, workers: Ints) -> Bools:
     """Whether the team of a sampled worker is one of the subgroup's, (replicate, slot, worker)."""
     subgroup = world.settings.subgroup

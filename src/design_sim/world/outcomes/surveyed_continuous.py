@@ -30,12 +30,14 @@ from design_sim.world.bounded import (
     solve_held_normal,
     spread_of_means,
 )
-from design_sim.world.delivery import Delivery, Fieldwork
+from design_sim.world.delivery import Delivery, Fieldwork, uptake_of
 from design_sim.world.draw import enrolled
 from design_sim.world.families import (
     SurveyRows,
     children_of_families,
+    dose_of_rows,
     draw_covariate,
+    families_taking_part,
     member_parts,
     observe_children,
     seen_of,
@@ -165,12 +167,13 @@ class SurveyedContinuous(Surveyed):
             n, dose = seen_of(work, roster, n), work.dose
         else:
             rows = survey_rows(work, singly=work.resolution == "unit")
-            roster, n, dose = rows.roster, rows.n, rows.of_workers(work.dose_of(rows.workers))
+            roster, n, dose = rows.roster, rows.n, dose_of_rows(work, rows)
             expected = roster.spread(expected, "authority") + self._members(work, rows)
         null = draw_families(work, expected, n, self.sd * float(np.sqrt(self.icc.family)))
         uptake = world.settings.uptake
         stated = practised_on(null, self.effect * dose, uptake, world.streams, work.outcome)
-        return Delivery(roster, work.occasions, uptake * dose, stated, null)
+        taken = uptake_of(work, n, null.mean.shape)
+        return Delivery(roster, work.occasions, uptake * dose, stated, null, uptake=taken)
 
     def _deliver_singly(self, work: Fieldwork) -> Delivery:
         """Every sampled family in a row, its children cut off at the bounds one by one."""
@@ -178,7 +181,7 @@ class SurveyedContinuous(Surveyed):
         rows = survey_rows(work, singly=True)
         places = self._places(world.deviations(name).at(work.occasions))
         place = rows.roster.spread(enrolled(places, work.unit), "authority") + self._members(work, rows)
-        dose = rows.of_workers(work.dose_of(rows.workers))
+        dose = dose_of_rows(work, rows)
         family = world.streams.rng("families", name).standard_normal((world.n_replicates, *rows.n.shape[1:]))
         siblings = world.streams.rng("siblings", name) if self.has_siblings else None
         shared = float(np.sqrt(self.sibling_correlation))
@@ -201,7 +204,8 @@ class SurveyedContinuous(Surveyed):
         null, *moved = observe_children(children, twins, below_worker, score)
         exposure = world.settings.uptake * dose
         covariate = draw_covariate(work, rows, self, family)
-        return Delivery(rows.roster, work.occasions, exposure, moved[0] if moved else null, null, covariate)
+        stated, taken = moved[0] if moved else null, families_taking_part(work, family.shape)
+        return Delivery(rows.roster, work.occasions, exposure, stated, null, covariate, taken)
 
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads out of the bounds; without bounds they may lead anywhere."""
