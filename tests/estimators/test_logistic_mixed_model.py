@@ -342,7 +342,7 @@ def test_the_difference_is_that_of_the_world(name: str) -> None:
     allocation, panel, *_ = carry_out(scenario, study, world)
     estimator, estimand, _ = study.answers["model"]
     found = estimator.estimate(panel, np.random.default_rng(1))
-    truth = true_value(estimand, world, allocation, "entry", scenario.window_years)
+    truth = true_value(estimand, world, allocation, "entry", scenario.window)
     error = found.estimate - truth
     assert not found.failed.any()
     assert error.mean() == pytest.approx(0.0, abs=4 * error.std() / np.sqrt(error.size))

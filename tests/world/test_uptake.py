@@ -156,7 +156,6 @@ def test_events_of_takers_are_those_of_families_drawn_one_by_one() -> None:
 
 def test_nobody_takes_part_once_an_authority_has_left() -> None:
     """Families cannot take up what is no longer there."""
-    scenario = scenario_of("continuous", world="leaving = {}\ninspections = {}")
     scenario = (
         parse(
             TEXT.format(
