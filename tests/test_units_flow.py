@@ -40,16 +40,18 @@ sample = {{teams = 2, workers = 4, families = 5}}
 answers.means = {{estimator = "cluster_means", estimand = "offered"}}
 answers.own = {{estimator = "clustered_regression", estimand = "offered"}}
 answers.authority = {{estimator = "clustered_regression", estimand = "offered", clusters = "authority"}}
+answers.model = {{estimator = "mixed_model", estimand = "offered", clusters = "authority", levels = {levels}}}
 answers.law = {{estimator = "permutation", estimand = "offered"}}
 """
 ICC = "{authority = 0.1, team = 0.08, worker = 0.05}"
+LEVELS = '["authority", "team", "worker"]'
 TEXT = TEXT.replace("PERFECT", PERFECT.replace("{", "{{").replace("}", "}}"))
 
 
 @cache
-def found(design: str, icc: str = ICC, more: str = "") -> dict[tuple[str, str], float]:
+def found(design: str, icc: str = ICC, more: str = "", levels: str = LEVELS) -> dict[tuple[str, str], float]:
     """Measures of a run by answer and name."""
-    text = TEXT.format(design=design, icc=icc).replace("MORE", more)
+    text = TEXT.format(design=design, icc=icc, levels=levels).replace("MORE", more)
     table = run(parse(text, "t")).performance
     return dict(zip(zip(table["answer"], table["measure"], strict=True), table["value"], strict=True))
 
@@ -102,6 +104,18 @@ def test_clusters_of_authorities_hold_their_size_and_find_the_effect(design: str
     measures = found(design)
     assert measures["authority", "size"] == pytest.approx(0.05, abs=4 * np.sqrt(0.0475 / REPLICATES))
     assert measures["authority", "bias"] == pytest.approx(0.0, abs=4 * 0.2 / np.sqrt(REPLICATES))
+
+
+def test_a_mixed_model_of_all_levels_takes_out_what_cancels() -> None:
+    """Teams of an authority, or workers of a team, on either side: its size holds, its power is the design's."""
+    for design, within in (
+        ('unit = "team"', (0.08 + 0.05 / 4 + 0.77 / 20) / 3),
+        ('unit = "worker"\nwithin = "team"', (0.05 + 0.77 / 5) / 12),
+    ):
+        measures = found(design)
+        error = 4 * np.sqrt(within / (2 * REPLICATES))
+        assert measures["model", "empirical_se"] == pytest.approx(np.sqrt(within), abs=error)
+        assert measures["model", "size"] == pytest.approx(0.05, abs=4 * np.sqrt(0.0475 / REPLICATES))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +177,10 @@ MEASURED = TEXT.replace("{design}", 'unit = "{unit}"\nmeasurement = {measurement
 def test_losses_and_shading_follow_the_arm_of_the_unit(unit: str) -> None:
     """A treated unit loses its share and is shaded, and a comparison unit of the same authority is not."""
     text = MEASURED.format(
-        unit=unit, icc=ICC, measurement="{loss_treated = 0.4, observer_bias = 100.0, loss_comparison = 0.1}"
+        unit=unit,
+        icc=ICC,
+        levels=LEVELS,
+        measurement="{loss_treated = 0.4, observer_bias = 100.0, loss_comparison = 0.1}",
     )
     scenario = parse(text, "t").cases[0].scenario
     world = draw_world(scenario.world, scenario.outcomes, 500, Streams(2, 0))
@@ -178,7 +195,9 @@ def test_losses_and_shading_follow_the_arm_of_the_unit(unit: str) -> None:
 @pytest.mark.parametrize("unit", ["team", "worker"])
 def test_losses_by_outcome_follow_the_arm_of_the_unit(unit: str) -> None:
     """On average over families as stated for each arm, where families are drawn singly."""
-    text = MEASURED.format(unit=unit, icc=ICC, measurement="{loss_treated = 0.4, loss_by_outcome = 0.7}")
+    text = MEASURED.format(
+        unit=unit, icc=ICC, levels=LEVELS, measurement="{loss_treated = 0.4, loss_by_outcome = 0.7}"
+    )
     text = text.replace("effect = 0.4", "effect = 0.0")
     scenario = parse(text, "t").cases[0].scenario
     world = draw_world(scenario.world, scenario.outcomes, 500, Streams(2, 0))
@@ -190,7 +209,9 @@ def test_losses_by_outcome_follow_the_arm_of_the_unit(unit: str) -> None:
 
 def test_the_average_twin_of_workers_has_no_mean_effect_and_keeps_contamination() -> None:
     """Treated workers differ in effect around nothing, and comparison ones pick up their share of that."""
-    text = TEXT.format(design='unit = "worker"\nwithin = "team"\ncontamination = 0.5', icc="0.0")
+    text = TEXT.format(
+        design='unit = "worker"\nwithin = "team"\ncontamination = 0.5', icc="0.0", levels=LEVELS
+    )
     text = text.replace("MORE", "effect_sd = 2.0\naverage_twin = true")
     text = text.replace("average_twin = true", "").replace("replicates", "average_twin = true\nreplicates", 1)
     scenario = parse(text, "t").cases[0].scenario
@@ -207,7 +228,9 @@ def test_the_same_trial_in_single_families_has_the_same_distribution() -> None:
     """Cells of workers are exact for a trial of workers too."""
     estimates = []
     for resolution in ("cell", "unit"):
-        text = TEXT.format(design='unit = "worker"\ncontamination = 0.3', icc=ICC).replace("MORE", "")
+        text = TEXT.format(design='unit = "worker"\ncontamination = 0.3', icc=ICC, levels=LEVELS).replace(
+            "MORE", ""
+        )
         scenario = parse(f'resolution = "{resolution}"\n{text}', "t").cases[0].scenario
         world = draw_world(scenario.world, scenario.outcomes, 800, Streams(7, len(resolution) % 2))
         panel = carry_out(scenario, scenario.studies["trial"], world).stated

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
-from design_sim.arrays import Batch, Bools, Floats
+from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.roster import Level, Roster
 
 
@@ -48,8 +48,8 @@ class Cells(Batch):
         ss = roster.pool(self.ss + self.n * deviation**2, level)
         return Cells(n, mean, ss)
 
-    def by_arm(self, roster: Roster, treated: Bools) -> tuple["Cells", Roster]:
-        """Two cells for each worker, first that of the treated families, and the roster of these.
+    def by_arm(self, roster: Roster, treated: Bools) -> "Cells":
+        """Two cells for each worker, first that of the treated families.
 
         Parameters
         ----------
@@ -61,14 +61,11 @@ class Cells(Batch):
             n = np.where(arm[:, :, np.newaxis], self.n, 0.0)
             ss = None if self.ss is None else np.where(n > 0, self.ss, 0.0)
             arms.append(Cells(n, self.mean, ss).pool(roster, "worker"))
-        workers = roster.above("worker")
-        index = np.repeat(np.arange(workers.n_rows), 2)
-        both = Roster(*(getattr(workers, of)[index] for of in ("authority", "team", "worker")))
         first, second = arms
         ss = None
         if first.ss is not None and second.ss is not None:
             ss = _alternating(first.ss, second.ss)
-        return Cells(_alternating(first.n, second.n), _alternating(first.mean, second.mean), ss), both
+        return Cells(_alternating(first.n, second.n), _alternating(first.mean, second.mean), ss)
 
     def less(self, part: "Cells") -> "Cells":
         """The families that are left without some of them, cell by cell.
@@ -110,6 +107,20 @@ def _alternating(first: Floats, second: Floats) -> Floats:
     """Rows of one and rows of the other in turn."""
     stacked = np.stack(np.broadcast_arrays(first, second), axis=2)
     return stacked.reshape(stacked.shape[0], -1, *stacked.shape[3:])
+
+
+def pooled_occasions(cells: Cells, period: Ints) -> Cells:
+    """One occasion for each period, the families of its occasions together.
+
+    Parameters
+    ----------
+    period : int array, (occasion,)
+        The period of every occasion, from 0.
+    """
+    each = [cells.over(period == one) for one in range(int(period.max()) + 1)]
+    n, mean = (np.concatenate([getattr(of, name) for of in each], axis=2) for name in ("n", "mean"))
+    known = [of.ss for of in each if of.ss is not None]
+    return Cells(n, mean, np.concatenate(known, axis=2) if len(known) == len(each) else None)
 
 
 def _known(values: Floats, n: Floats) -> Floats:

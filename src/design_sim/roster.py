@@ -82,6 +82,10 @@ class Roster:
         first = self._starts(level)
         return Roster(*(self._renumbered(getattr(self, of)[first]) for of in ("authority", "team", "worker")))
 
+    def repeated(self, times: int) -> "Roster":
+        """The roster with so many rows in the place of each."""
+        return Roster(*(np.repeat(getattr(self, of), times) for of in ("authority", "team", "worker")))
+
     @staticmethod
     def _renumbered(index: Ints) -> Ints:
         """Numbers that rise from 0 in steps of 0 or 1, of units that may stand above a level below."""

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from design_sim.clusters import cluster_faults, level_faults
 from design_sim.designs import Design
-from design_sim.designs.base import UNITS, Unit, assigned_unit
+from design_sim.designs.base import Unit, assigned_unit
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
@@ -150,7 +151,6 @@ def scenario_faults(
             faults += _answer_faults(world, at, study, answer)
             faults += _family_faults(outcomes.get(study.design.outcome), at, study, answer, resolution)
             faults += _outcome_faults(outcomes.get(study.design.outcome), at, study, answer)
-            faults += _cluster_faults(outcomes.get(study.design.outcome), at, study, answer)
     return faults
 
 
@@ -301,6 +301,12 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
             f"{path}.estimator: {estimator.estimator!r} compares arms at one follow-up, and this design's "
             "units start at different occasions"
         )
+    clusters = study.clusters_of(answer)
+    occasions = int(follow_up.size if estimator.needs_before else follow_up.sum())
+    yield from (
+        f"{path}.levels: {fault}"
+        for fault in level_faults(estimator, study.design.sample, occasions, clusters)
+    )
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
 
 
@@ -340,34 +346,8 @@ def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: An
                 f"{path}.estimator: {estimator.estimator} counts events, which "
                 "measurement.observer_bias moves off whole numbers"
             )
-
-
-def _cluster_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
-    """Clusters that an answer cannot have, or that its estimator cannot take."""
-    estimator, clusters, unit = answer.estimator, study.clusters_of(answer), assigned_unit(study.design)
-    recorded = outcome is not None and outcome.source == "record"
-    if recorded and clusters in ("team", "worker"):
-        yield (
-            f"{path}.clusters: {clusters!r} needs a surveyed outcome; records of {study.design.outcome!r} "
-            f"do not tell {clusters}s apart"
-        )
-    if UNITS.index(unit) > UNITS.index(clusters) and not estimator.within:
-        yield (
-            f"{path}.clusters: treatment differs within each {clusters}, since the design assigns each "
-            f"{unit}, and {estimator.estimator} needs it constant there; {unit!r} would do"
-        )
-    if clusters == "family" and estimator.needs_before:
-        yield (
-            f"{path}.clusters: {estimator.estimator} compares clusters with what they were before the start, "
-            "when the families are others"
-        )
-    if estimator.by_allocation and unit == "family" and asks_of_families(study):
-        yield (
-            f"{path}.estimator: {estimator.estimator} draws on how families were dealt out, which cannot be "
-            "had beside an answer that adjusts for their covariate"
-        )
-    if estimator.by_allocation and clusters != unit:
-        yield (
-            f"{path}.clusters: {estimator.estimator} draws on how chance dealt out each {unit}; "
-            f"allowed: {unit!r}"
-        )
+    clusters, unit = study.clusters_of(answer), assigned_unit(study.design)
+    found_faults = cluster_faults(
+        estimator, clusters, unit, outcome, beside_covariate=asks_of_families(study)
+    )
+    yield from (f"{path}.{fault}" for fault in found_faults)

@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from design_sim.allocation import NEVER, Allocation
 from design_sim.arrays import Bools, Floats, Ints
-from design_sim.cells import Cells
+from design_sim.cells import Cells, pooled_occasions
 from design_sim.designs.base import Unit, spillover_of
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
-from design_sim.estimators.base import needs_uptake
+from design_sim.estimators.base import levels_below, needs_uptake
 from design_sim.leavers import with_replacements
 from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
@@ -148,7 +148,7 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
         spread=any(estimator.needs == "cells" for estimator in estimators),
         reached=reached(design.measurement, allocation, follow_up),
         covariate=not OF_FAMILIES.isdisjoint(covariates),
-        workers_apart=any(study.clusters_of(a) in ("team", "worker") for a in study.answers.values()),
+        workers=tells_workers_apart(study),
         uptake=any(needs_uptake(estimator) for estimator in estimators),
         contamination=spillover_of(design),
     )
@@ -176,24 +176,42 @@ def _panel(
     if allocation.observed is not None:
         cells = without(cells, ~roster.spread(allocation.observed, "authority"))
     uptake, start = delivery.uptake, delivery.start
+    parts = [cells]
+    if uptake is not None:
+        parts.append(Cells(cells.n, np.broadcast_to(uptake, cells.mean.shape)))
     if fieldwork.resolution == "unit" and scenario.resolution_of(study) == "cell":
-        if uptake is not None:
-            took_part = Cells(cells.n, np.broadcast_to(uptake, cells.mean.shape))
-            uptake = pooled(took_part, roster, start)[0].mean
-        cells, roster = pooled(cells, roster, start)
+        parts, roster = [pooled(part, roster, start) for part in parts], roster_of_cells(roster, start)
         start = None if start is None else allocation.start
+    occasions, period = delivery.occasions, design.pooled(delivery.occasions)
+    if period is not None:
+        first = np.flatnonzero(np.diff(period, prepend=-1))
+        parts = [pooled_occasions(part, period) for part in parts]
+        occasions, follow_up = occasions[first], follow_up[first]
     estimators = [answer.estimator for answer in study.answers.values()]
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
-    rows = roster, delivery.occasions
-    panel = observe(world, allocation, rows, cells, follow_up, covariates, scenario.alpha, delivery.covariate)
+    rows, of_families = (roster, occasions), delivery.covariate
+    panel = observe(world, allocation, rows, parts[0], follow_up, covariates, scenario.alpha, of_families)
+    uptake = None if uptake is None else parts[1].mean
     return replace(panel, start=panel.start if start is None else start, uptake=uptake)
 
 
-def pooled(cells: Cells, roster: Roster, start: Ints | None) -> tuple[Cells, Roster]:
+def pooled(cells: Cells, roster: Roster, start: Ints | None) -> Cells:
     """Single families as cells of workers, or of workers and arms where families are assigned."""
-    if start is None:
-        return cells.pool(roster, "worker"), roster.above("worker")
-    return cells.by_arm(roster, start < NEVER)
+    return cells.pool(roster, "worker") if start is None else cells.by_arm(roster, start < NEVER)
+
+
+def roster_of_cells(roster: Roster, start: Ints | None) -> Roster:
+    """The roster of these cells."""
+    workers = roster.above("worker")
+    return workers if start is None else workers.repeated(2)
+
+
+def tells_workers_apart(study: Study) -> bool:
+    """Whether an answer tells the teams or workers of an authority apart."""
+    return any(
+        levels_below(answer.estimator) or study.clusters_of(answer) in ("team", "worker")
+        for answer in study.answers.values()
+    )
 
 
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:

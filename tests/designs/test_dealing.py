@@ -145,6 +145,12 @@ def stated(outcome: dict[str, str], design: str, answer: str) -> str:
         (RECORD, "", CR2 + '\nclusters = "team"', "a.clusters: 'team' needs a surveyed outcome"),
         (
             SURVEY,
+            WORKERS,
+            'estimator = "mixed_model"\nlevels = ["authority", "worker"]',
+            "a.levels: worker is no level below the clusters, which are each worker",
+        ),
+        (
+            SURVEY,
             "sample = {teams = 2, workers = 4, families = 5}",
             'estimator = "permutation"\nclusters = "worker"',
             "a.clusters: permutation draws on how chance dealt out each authority; allowed: 'authority'",

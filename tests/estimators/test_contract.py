@@ -26,7 +26,14 @@ MEMBERS = [
     ("mixed_model", {}),
     ("likelihood_ratio", {}),
     ("mixed_model", {"df": "normal"}),
+    ("mixed_model", {"df": "kenward_roger"}),
     ("mixed_model", {"covariates": ["deprivation"]}),
+    ("mixed_model", {"levels": ["authority", "worker"]}),
+    ("mixed_model", {"levels": ["authority", "team", "worker"], "df": "kenward_roger"}),
+    ("mixed_model", {"levels": ["authority", "team"], "covariates": ["deprivation"]}),
+    ("mixed_model", {"period_effects": True}),
+    ("mixed_model", {"period_effects": True, "levels": ["authority", "worker"]}),
+    ("mixed_model", {"period_effects": True, "authority_by_occasion": True, "df": "kenward_roger"}),
     *[("two_way_fixed_effects", {"variance": v}) for v in ("naive", "CR1S", "CR2")],
     ("two_way_fixed_effects", {"weights": "family"}),
     ("wild_bootstrap", {}),
@@ -78,12 +85,17 @@ def linear_estimator(request: pytest.FixtureRequest) -> Estimator:
 def panel_of(estimator: Estimator, treated: int = 3, replicates: int = REPLICATES, seed: int = 1) -> Panel:
     """Single families of eight authorities of unequal size, before the start and after it; all take part.
 
+    Three of them, or the rest, have a team, of which two, or the rest, have a worker.
+
     Where the estimator takes events alone, authorities differ less, and a family has one if it is above 0.
     """
     rng = np.random.default_rng(seed)
     sizes = np.array([3, 5, 4, 6, 3, 7, 5, 4])
     authority = np.repeat(np.arange(AUTHORITIES), sizes)
     rows = authority.size
+    place = np.concatenate([np.arange(size) for size in sizes])
+    team = np.cumsum(place % 3 == 0) - 1
+    worker = np.cumsum(place % 3 % 2 == 0) - 1
     effect = rng.normal(size=(replicates, AUTHORITIES))[:, authority]
     mean = rng.normal(size=(replicates, rows, 2)) + effect[:, :, np.newaxis]
     if "continuous" not in (outcomes_of(estimator) or ("continuous",)):
@@ -91,7 +103,7 @@ def panel_of(estimator: Estimator, treated: int = 3, replicates: int = REPLICATE
     start = np.full((1, AUTHORITIES), NEVER)
     start[:, :treated] = 1
     return Panel(
-        roster=Roster(authority, authority, np.arange(rows)),
+        roster=Roster(authority, team, worker),
         cells=Cells(np.ones((1, rows, 2)), mean, np.zeros((1, rows, 2))),
         start=start,
         occasions=np.array([0, 1]),

@@ -43,6 +43,10 @@ class Design(Protocol):
         """The world's occasions that are observed, and which of them are follow-up."""
         ...
 
+    def pooled(self, occasions: Ints) -> Ints | None:
+        """The period that each occasion is analysed in, (occasion,); None where they are one each."""
+        ...
+
     def n_enrolled(self, world: WorldSettings) -> int:
         """How many authorities the study enrols."""
         ...
@@ -76,6 +80,10 @@ class FollowUp(Stated):
     """Years before the start in which the outcome is observed too."""
 
     staggered: ClassVar[bool] = False
+
+    def pooled(self, occasions: Ints) -> Ints | None:
+        """None: every occasion is analysed as it is."""
+        return None
 
 
 def assigned_unit(design: Design) -> Unit:

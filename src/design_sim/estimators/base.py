@@ -10,6 +10,7 @@ from numpy.random import Generator
 from design_sim.arrays import Batch, Floats, Ints
 from design_sim.numerics.student import t_p_value, t_quantile
 from design_sim.panel import Panel
+from design_sim.roster import Level
 
 Needs = Literal["means", "cells", "families"]
 """What of a cell an estimator reads: n and mean; the within sum of squares too; every family singly."""
@@ -140,6 +141,11 @@ def outcomes_of(estimator: Estimator) -> tuple[str, ...] | None:
 def needs_uptake(estimator: Estimator) -> bool:
     """Whether an estimator reads which families took part; it then says so by `needs_uptake`."""
     return bool(getattr(estimator, "needs_uptake", False))
+
+
+def levels_below(estimator: Estimator) -> tuple[Level, ...]:
+    """Levels below the authority whose units an estimator tells apart, by its setting `levels`, if any."""
+    return tuple(getattr(estimator, "levels", ()))[1:]
 
 
 def t_estimates(

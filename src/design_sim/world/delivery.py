@@ -105,8 +105,8 @@ class Fieldwork:
         Whether the framework's effect is that of the average null twin.
     covariate : bool
         Whether an answer reads the covariate of families, which is drawn only then, and families singly.
-    workers_apart : bool
-        Whether an answer tells teams or workers apart, even where they do not differ.
+    workers : bool
+        Whether an answer tells teams or workers apart, also where they do not differ.
     uptake : bool
         Whether an answer reads which families take part.
     contamination : float
@@ -123,7 +123,7 @@ class Fieldwork:
     reached: Floats | None = None
     centred: bool = False
     covariate: bool = False
-    workers_apart: bool = False
+    workers: bool = False
     uptake: bool = False
     contamination: float = 0.0
 

@@ -223,7 +223,7 @@ class SurveyedContinuous(Surveyed):
 
     def _workers_apart(self, work: Fieldwork) -> bool:
         """Whether the families of an authority are told apart, or differ in their teams or workers."""
-        if work.workers_apart or work.allocation.assigned != "authority":
+        if work.workers or work.allocation.assigned != "authority":
             return True
         world = work.world
         between = self.icc.team + self.icc.worker > 0
