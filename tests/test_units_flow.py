@@ -1,5 +1,6 @@
 """Trials of teams and workers from file to table: variances, sizes and contamination in closed form."""
 
+import re
 from functools import cache
 
 import numpy as np
@@ -7,11 +8,14 @@ import pytest
 from scipy import stats
 
 from design_sim.allocation import NEVER
+from design_sim.designs.base import spillover_of
+from design_sim.mechanisms import MECHANISMS, Conditions
 from design_sim.results import run
-from design_sim.simulate import carry_out
+from design_sim.simulate import analyse, carry_out, clustered
 from design_sim.streams import Streams
 from design_sim.sweep import parse
 from design_sim.theory import t_test_power
+from design_sim.wording import arms_of, arms_words, kind_of
 from design_sim.world.draw import draw_world
 from design_sim.world.outcomes import SurveyedContinuous
 from design_sim.world.practice import worker_dose
@@ -238,3 +242,65 @@ def test_the_same_trial_in_single_families_has_the_same_distribution() -> None:
         means = cells.mean[:, :, 0]
         estimates.append((means * treated).sum(axis=1) / 24 - (means * ~treated).sum(axis=1) / 24)
     assert stats.ks_2samp(*estimates).pvalue > 1e-4
+
+
+def test_contamination_within_a_study_is_switched_off_with_that_of_the_world() -> None:
+    """The error budget has one mechanism for both."""
+    text = TEXT.format(design='unit = "worker"\ncontamination = 0.3', icc=ICC, levels=LEVELS)
+    scenario = parse(text.replace("MORE", "informal = {share = 0.5, fidelity = 0.3}"), "t").cases[0].scenario
+    on = Conditions(scenario.world, scenario.outcomes, scenario.studies["trial"].design)
+    off = MECHANISMS["contamination"](on)
+    assert (spillover_of(on.design), spillover_of(off.design)) == (0.3, 0.0)
+    assert off.world.informal is None
+    assert MECHANISMS["contamination"](off) == off
+
+
+@pytest.mark.parametrize(
+    ("design", "said", "kind"),
+    [
+        ('unit = "team"', "6 teams with the framework and 6 without it, in 6 authorities", "trial of teams"),
+        ('unit = "worker"', "24 workers with the framework and 24 without it, in 6", "trial of workers"),
+        ("", "3 authorities with the framework and 3 without it", "cluster randomised trial"),
+    ],
+)
+def test_arms_are_told_in_the_units_that_were_dealt_out(design: str, said: str, kind: str) -> None:
+    """A reader of the report is not told that teams are authorities."""
+    text = TEXT.format(design=design, icc=ICC, levels=LEVELS).replace("MORE", "")
+    text = text if design else re.sub("answers.(authority|law) = .*", "", text)
+    scenario = parse(text, "t").cases[0].scenario
+    study = scenario.studies["trial"]
+    world = draw_world(scenario.world, scenario.outcomes, 3, Streams(1, 0))
+    allocation = study.design.allocate(world, world.streams)
+    assert arms_words(study, allocation, scenario.world.time.occasions).startswith(said)
+    assert kind_of(study) == kind
+
+
+def test_teams_that_are_not_there_are_told_of_no_arm() -> None:
+    """Where authorities have fewer teams than are asked for, the report counts those that there are."""
+    text = TEXT.format(design='unit = "team"', icc=ICC, levels=LEVELS).replace("MORE", "")
+    text = text.replace("[outcomes.y]", "workers = {per_10000_children = 1.0, per_team = 4}\n[outcomes.y]")
+    scenario = parse(text, "t").cases[0].scenario
+    study = scenario.studies["trial"]
+    world = draw_world(scenario.world, scenario.outcomes, 3, Streams(1, 0))
+    allocation = study.design.allocate(world, world.streams)
+    there = int(np.minimum(world.n_teams[allocation.unit[0]], 2).sum())
+    assert there < 12
+    assert sum(n for *_, n in arms_of(study, allocation)) == there
+
+
+def test_families_as_clusters_are_the_naive_analysis() -> None:
+    """The t test on families, one by one, is least squares with N - 2 degrees of freedom: what should not be done."""
+    text = TEXT.format(design="", icc=ICC, levels=LEVELS).replace("MORE", "")
+    text = re.sub("answers.* = .*\n", "", text)
+    naive = 'answers.naive = {estimator = "clustered_regression", variance = "naive", estimand = "offered"}\n'
+    singly = 'answers.singly = {estimator = "cluster_means", estimand = "offered", clusters = "family"}\n'
+    scenario = parse(text + naive + singly, "t").cases[0].scenario
+    study = scenario.studies["trial"]
+    world = draw_world(scenario.world, scenario.outcomes, 50, Streams(1, 0))
+    panel = carry_out(scenario, study, world).stated
+    found = [
+        analyse(answer.estimator, clustered(panel, study.clusters_of(answer)), world.streams, 50)
+        for answer in study.answers.values()
+    ]
+    assert found[0].p_value == pytest.approx(found[1].p_value)
+    assert found[1].df == pytest.approx(6 * 40 - 2)

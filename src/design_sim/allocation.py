@@ -192,7 +192,7 @@ class Allocation(Batch):
         is none. Replicate axis 1 where starts are tied to slots. Of every slot, or of the teams, workers or
         rows that a study has in each slot in turn.
     stratum : int array, (replicate, assigned)
-        Stratum within which chance allocated.
+        Stratum within which chance allocated; -1 for a unit of a sample that is not there.
     law : Law
         The law of the allocation: what permutation inference draws from.
     observed : bool array or None, (replicate, slot, occasion)

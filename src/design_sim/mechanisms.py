@@ -173,7 +173,7 @@ MEANINGS: dict[str, str] = {
     "dip": "adoption after a bad year",
     "differential_trend": "adoption where things were getting worse, and trends of authorities' own",
     "anticipation": "effects before the start",
-    "contamination": "frameworks that authorities have without the study, and what of it reaches comparisons",
+    "contamination": "frameworks that authorities have without the study, and what reaches comparisons by it",
     "dilution": "fidelity below 1, and families that do not take part",
     "leaving": "authorities that leave the framework",
     "attrition": "families and figures that are not observed, at random or for their outcome",

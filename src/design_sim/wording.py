@@ -10,7 +10,7 @@ from math import floor, isfinite, isnan, log10, nan
 from typing import NamedTuple
 from unicodedata import category
 
-from design_sim.allocation import Allocation
+from design_sim.allocation import NEVER, Allocation
 from design_sim.designs.base import assigned_unit
 from design_sim.estimands import Estimand
 from design_sim.performance import measure, wilson_interval
@@ -88,18 +88,33 @@ def kind_of(study: Study) -> str:
     return KINDS.get(kind, plain(kind.replace("_", " ")))
 
 
+def arms_of(study: Study, allocation: Allocation) -> list[tuple[int, int, int]]:
+    """Arms of the first replicate, those that start first in front, without units that are not there.
+
+    Returns
+    -------
+    list of three int
+        The first occasion with the framework, the first one without it again, and how many units.
+    """
+    there = allocation.stratum[0] >= 0
+    times = list(zip(allocation.start[0][there].tolist(), allocation.stop[0][there].tolist(), strict=True))
+    counts = {when: times.count(when) for when in sorted(set(times))}
+    if allocation.families is not None and study.design.sample is not None:
+        # every worker stands there twice, with the families that start and with the others
+        starting, families = int(allocation.families[0].sum()), study.design.sample.families
+        counts = {
+            when: starting if when[0] < NEVER else n * families - starting for when, n in counts.items()
+        }
+    return [(*when, n) for when, n in counts.items()]
+
+
 def arms_words(study: Study, allocation: Allocation, end: int) -> str:
     """How many units a study has with the framework by an occasion, and how many without it."""
-    unit, treated = assigned_unit(study.design), allocation.start[0] < end
-    if unit == "authority":
-        n = int(treated.sum())
-        return f"{n} authorities with the framework and {allocation.n_slots - n} without it"
-    n, total = int(treated.sum()), treated.size
-    if allocation.families is not None and study.design.sample is not None:
-        n = int(allocation.families[0].sum())
-        total = treated.size // 2 * study.design.sample.families
-    units = PLURALS[unit]
-    return f"{n} {units} with the framework and {total - n} without it, in {allocation.n_slots} authorities"
+    unit, arms = assigned_unit(study.design), arms_of(study, allocation)
+    treated = sum(n for start, _, n in arms if start < end)
+    others = sum(n for start, _, n in arms if start >= end)
+    where = "" if unit == "authority" else f", in {allocation.n_slots} authorities"
+    return f"{treated} {PLURALS[unit]} with the framework and {others} without it{where}"
 
 
 def outcome_of(judged: Judged) -> Outcome:

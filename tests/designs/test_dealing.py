@@ -74,6 +74,7 @@ def test_an_authority_with_fewer_teams_deals_out_those_that_it_has(unit: str) ->
     assert (present < 4).any()
     each = 3 if unit == "worker" else 1
     there = np.repeat(np.arange(4) < present[:, :, np.newaxis], each, axis=2)
+    assert np.array_equal(allocation.stratum >= 0, there.reshape(2_000, -1))
     treated = (allocation.start < NEVER).reshape(2_000, 8, -1)
     assert not (treated & ~there).any()
     n, of = treated.sum(axis=2), there.sum(axis=2)

@@ -67,8 +67,7 @@ def deal(
     sizes = np.bincount(stratum)
     dealt = np.arange(stratum.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     first = dealt < np.repeat(quotas(sizes, share), sizes)
-    present = teams_present(world, unit, sample.teams)[:, :, np.newaxis] > np.arange(sample.teams)
-    there = np.repeat(present.reshape(present.shape[0], -1), each, axis=1)
+    there = units_there(world, unit, sample.teams, each)
     exchangeable = (level, within) in (("team", "authority"), ("worker", "team"))
     treated = first[np.newaxis]
     if not exchangeable or not there.all():
@@ -80,10 +79,16 @@ def deal(
         unit=unit,
         start=np.where(treated, start, NEVER),
         stop=np.full((1, stratum.size), NEVER),
-        stratum=stratum[np.newaxis],
+        stratum=np.where(there, stratum, -1),
         law=Randomisation(tuple(starts.tolist()), tuple(stratum.tolist())),
         assigned=level,
     )
+
+
+def units_there(world: World, unit: Ints, teams: int, each: int) -> Bools:
+    """Whether sampled teams, or so many workers of each, are there at all: (1 or replicate, unit)."""
+    present = teams_present(world, unit, teams)[:, :, np.newaxis] > np.arange(teams)
+    return np.repeat(present.reshape(present.shape[0], -1), each, axis=1)
 
 
 def _by_lot(there: Bools, sizes: Ints, share: float, rng: Generator) -> Bools:
@@ -108,8 +113,7 @@ def families_dealt(
         The stratum within which each worker's families are dealt out, and the share of them that starts.
     """
     stratum, share = chance
-    present = teams_present(world, unit, sample.teams)[:, :, np.newaxis] > np.arange(sample.teams)
-    there = np.repeat(present.reshape(present.shape[0], -1), sample.workers, axis=1)
+    there = units_there(world, unit, sample.teams, sample.workers)
     sizes = np.bincount(stratum) * sample.families
     if sizes.size == stratum.size:
         return np.where(there, quotas(sizes, share), 0)

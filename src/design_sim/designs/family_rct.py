@@ -24,7 +24,7 @@ from pydantic import Field
 from design_sim.allocation import NEVER, Allocation, Randomisation
 from design_sim.arrays import Bools, Ints
 from design_sim.designs.base import FollowUp, Unit, follow_up_faults, follow_up_occasions, too_many
-from design_sim.designs.dealing import families_dealt, quotas
+from design_sim.designs.dealing import families_dealt, quotas, units_there
 from design_sim.stated import OpenShare, Share
 from design_sim.streams import Streams
 from design_sim.world.delivery import Sample
@@ -57,11 +57,12 @@ class FamilyRCT(FollowUp):
         n_workers, start = unit.shape[1] * sample.teams * sample.workers, world.settings.time.start
         stratum = self._strata(n_workers)
         families = families_dealt(world, unit, sample, (stratum, self.treated_share), streams.rng("dealing"))
+        there = units_there(world, unit, sample.teams, sample.workers)
         return Allocation(
             unit=unit,
             start=np.tile([start, NEVER], n_workers)[np.newaxis],
             stop=np.full((1, 2 * n_workers), NEVER),
-            stratum=np.repeat(stratum, 2)[np.newaxis],
+            stratum=np.repeat(np.where(there, stratum, -1), 2, axis=1),
             law=self._law(stratum, sample.families, start),
             assigned="row",
             families=families,

@@ -13,7 +13,7 @@ from design_sim.figures.style import BLUE, GREY, INK, PALE, WIDTH, finished, leg
 from design_sim.reading import first_allocations
 from design_sim.results import Results
 from design_sim.scenario import Scenario, Study
-from design_sim.wording import PLURALS, kind_of, plain
+from design_sim.wording import PLURALS, arms_of, kind_of, plain
 from design_sim.world.settings import Time
 
 
@@ -36,7 +36,7 @@ def allocations(results: Results) -> Figure:
     """Who is treated and observed when: every design in the first replicate of the first case."""
     case = results.sweep.cases[0]
     drawn = first_allocations(case)
-    rows = [_arms(allocation) for allocation in drawn.values()]
+    rows = [_arms(allocation, case.scenario.studies[name]) for name, allocation in drawn.items()]
     heights = [max(sum(arm.height + 0.6 for arm in arms), 8) for arms in rows]
     with styled():
         tall = 0.6 + sum(0.105 * height + 0.36 for height in heights)
@@ -64,18 +64,17 @@ def allocations(results: Results) -> Figure:
         return finished(figure)
 
 
-def _arms(allocation: Allocation) -> list[Arm]:
+def _arms(allocation: Allocation, study: Study) -> list[Arm]:
     """The arms of the first replicate, earliest start first; a large one is cut short in the middle."""
-    times = list(zip(allocation.start[0].tolist(), allocation.stop[0].tolist(), strict=True))
-    found = sorted(set(times))
+    found = arms_of(study, allocation)
     whole, cut = max(20 // len(found), 4), max(12 // len(found), 2)
-    return [Arm(n, n if n <= whole else cut, *when) for when in found if (n := times.count(when))]
+    return [Arm(n, n if n <= whole else cut, start, stop) for start, stop, n in found]
 
 
 def _noun(study: Study) -> str:
     """What the lines of a design are, where they are not authorities."""
     unit = assigned_unit(study.design)
-    return {"authority": "", "family": "workers' families "}.get(unit, f"{PLURALS[unit]} ")
+    return "" if unit == "authority" else f"{PLURALS[unit]} "
 
 
 def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm], noun: str) -> None:
