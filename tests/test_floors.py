@@ -27,6 +27,7 @@ FLOORS = {
     ],
     5: [
         "sweep",
+        "certificate",
         "results",
         "budget_report",
         "settings_page",

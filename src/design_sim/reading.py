@@ -56,9 +56,14 @@ def headline_words(judged: Judged) -> str:
     }[judged.headline.kind]
     if _is_failed(judged):
         words = "no result: every analysis failed"
-    if judged.tally.average.count:
-        words += f", size {short_measure(judged, 'size_average')} where effects differ about nothing"
     return words + (", as if randomised" if as_if_randomised(judged) else "")
+
+
+def average_words(judged: Judged) -> str:
+    """The size in the average null twin, to be said after a headline; empty where that twin was not run."""
+    if not judged.tally.average.count:
+        return ""
+    return f", size {short_measure(judged, 'size_average')} where effects differ about nothing"
 
 
 def headline_table(results: Results) -> "DataFrame":
@@ -78,7 +83,7 @@ def headline_table(results: Results) -> "DataFrame":
                 "answer": plain(judged.answer_name),
                 "estimand": estimand_words(judged.answer.estimand),
                 **{name: format_measure(judged, name) for name in ("truth", "bias", "size", "power")},
-                "headline": headline_words(judged),
+                "headline": headline_words(judged) + average_words(judged),
             }
             for judged in results.judged
         ],
