@@ -210,7 +210,10 @@ NO_MATTER = {
         "interval": "the interval is not part of the test",
         "draws": "fewer draws cost power, hardly any size",
     },
-    "mixed_model": {"levels": "the trials are on record, and know of no teams and workers"},
+    "mixed_model": {
+        "levels": "the trials are on record, and know of no teams and workers",
+        "random_slopes": "no trial of the table has authorities that drift apart",
+    },
     "logistic_mixed_model": {"quadrature_points": "more than a few points move no digit that counts"},
     "poisson_mixed_model": {"quadrature_points": "more than a few points move no digit that counts"},
     "permutation": {"draws": "a p-value that counts its own study is valid with any number"},
