@@ -47,9 +47,11 @@ def _no_selection(on: Conditions) -> Conditions:
     reasons = {"quality_weight": 0.0, "deprivation_weight": 0.0, "requires_improvement_weight": 0.0}
     if world.adoption and any(getattr(world.adoption, reason) for reason in reasons):
         world = changed(world, adoption=changed(world.adoption, **reasons))
-    purposive = {
+    purposive: dict[str, Any] = {
         key: "chance" for key in ("pilots_by", "comparisons_by") if getattr(design, key, "chance") != "chance"
     }
+    if getattr(design, "match_on", ()):
+        purposive["match_on"] = ()
     if purposive:
         design = changed(design, **purposive)  # type: ignore[type-var]
     return replace(on, world=world, design=design)

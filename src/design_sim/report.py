@@ -19,6 +19,7 @@ from design_sim.reading import as_if_randomised, first_allocations, headline_tab
 from design_sim.results import Judged, Results
 from design_sim.sweep import Case, Sweep
 from design_sim.wording import (
+    comparison_words,
     case_words,
     effect_words,
     format_measure,
@@ -182,10 +183,12 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
         )
     about = plain(study.design.outcome)
     score = f" {score_words(scenario.world)}" if uses_score(study) else ""
+    compared = comparison_words(study, scenario.world)
     return (
         f"{treated} authorities with the framework and {allocation.n_slots - treated} without it ({chance}), "
         f"of {scenario.world.authorities}. Outcome: {about}, {data}; years from the start: {seen}{often}. "
         f"Stated effect at full fidelity: {effect_words(study.design.outcome, outcome)}.{score}"
+        f"{f' {compared}' if compared else ''}"
     )
 
 

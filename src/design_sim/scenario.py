@@ -226,11 +226,12 @@ def _design_faults(
             found_faults += replacement_faults(design.n_enrolled(world), design.n_treated, world)
         yield from (f"{path}.measurement.{fault}" for fault in found_faults)
     balance = getattr(design, "balance", None)
-    if balance and "baseline" in balance.on:
+    known = {"balance.on": balance.on if balance else (), "match_on": getattr(design, "match_on", ())}
+    for key in (key for key, names in known.items() if "baseline" in names):
         if outcome is not None and outcome.source != "record":
-            yield f"{path}.balance.on: 'baseline' needs a recorded outcome; {design.outcome!r} is surveyed"
+            yield f"{path}.{key}: 'baseline' needs a recorded outcome; {design.outcome!r} is surveyed"
         elif world.time.years_before == 0:
-            yield f"{path}.balance.on: 'baseline' needs world.time.years_before of at least 1"
+            yield f"{path}.{key}: 'baseline' needs world.time.years_before of at least 1"
     if design.group != "all" and world.subgroup is None:
         yield f"{path}.group: {design.group!r} needs the table world.subgroup"
     yield from (f"{path}.{fault}" for fault in design.faults(world))

@@ -133,6 +133,18 @@ def uses_score(study: Study) -> bool:
     return adjusts or getattr(study.design, "pilots_by", "") == "fidelity_score"
 
 
+def comparison_words(study: Study, world: WorldSettings) -> str:
+    """What comparisons have of their own where a study chooses them by it, and how often others stand in."""
+    kind = getattr(study.design, "comparisons_with", "any")
+    if kind == "any":
+        return ""
+    what = "the rival framework" if kind == "rival" else "no framework of their own"
+    chance: float = study.design.stand_ins(world)  # type: ignore[attr-defined]
+    rare = "in fewer than 1 of 1,000 studies" if chance < 0.001 else f"in {significant(100 * chance, 2)} %"
+    often = "" if chance < 0.001 else " of studies"
+    return f"Comparisons have {what}; {rare}{often} there are too few such authorities, and others stand in."
+
+
 def effect_words(name: str, outcome: Outcome) -> str:
     """The stated effect of an outcome, in words."""
     factor, short, full = unit_of(outcome)
