@@ -24,7 +24,8 @@ import statsmodels.api as sm
 from threadpoolctl import threadpool_limits
 
 from design_sim.simulate import simulate
-from design_sim.sweep import parse
+from design_sim.sweep import parse, preset_text
+from design_sim.world.settings import block_size
 
 OUT = Path(__file__).parents[1] / "results" / "speed"
 TRIAL = """
@@ -242,7 +243,64 @@ def main_job() -> str:
     )
 
 
-def write(table: list[dict[str, object]], job: str) -> None:
+ENGLAND = {
+    "authority rows, seven outcomes on record": "",
+    "worker rows, 24 workers in each of 151 authorities": """
+[outcomes.engagement]
+kind = "continuous"
+source = "survey"
+effect = 0.3
+icc = {authority = 0.03, team = 0.02, worker = 0.08}
+[designs.engagement]
+kind = "difference_in_differences"
+outcome = "engagement"
+adopters = 9
+years_before = 5
+years_after = 5
+sample = {teams = 4, workers = 6, families = 10}
+answers.change = {estimator = "cluster_means", change = true, estimand = "offered", average = "adopters"}
+""",
+}
+"""England over ten years, and what is added to the preset for either depth."""
+_MEASURED = """
+import resource, sys, time
+from threadpoolctl import threadpool_limits
+from design_sim.simulate import simulate
+from design_sim.sweep import parse, preset_text
+from design_sim.world.settings import block_size
+scenario = parse(sys.stdin.read(), "england").cases[0].scenario
+with threadpool_limits(1):
+    simulate([scenario], 1)
+    start = time.process_time()
+    simulate([scenario], int(sys.argv[1]))
+print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+def england() -> list[str]:
+    """Cost and peak memory of the preset world at ten years, at the depth of authorities and of workers."""
+    lines = []
+    for depth, added in ENGLAND.items():
+        text = preset_text("england").replace(
+            "years_before = 2\nyears_after = 2", "years_before = 5\nyears_after = 5"
+        )
+        if added:
+            text = text.split("[designs.rereferral]")[0] + added
+            kept = text.index("[outcomes.second_plan]"), text.index("[outcomes.engagement]")
+            text = text[: kept[0]] + text[kept[1] :]
+        replicates = 5 * block_size(parse(text, "england").cases[0].scenario.world)
+        command = [sys.executable, "-c", _MEASURED, str(replicates)]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        seconds, peak = map(float, done.stdout.split())
+        lines.append(
+            f"England over ten years, {depth}: {seconds / replicates * 1e3:.1f} ms a replicate with its null "
+            f"twins, one core, peak {peak:.2f} GB."
+        )
+        print(lines[-1], flush=True)
+    return lines
+
+
+def write(table: list[dict[str, object]], notes: list[str]) -> None:
     """The table as CSV and as Markdown."""
     OUT.mkdir(parents=True, exist_ok=True)
     with (OUT / "speed.csv").open("w", newline="") as file:
@@ -259,8 +317,7 @@ def write(table: list[dict[str, object]], job: str) -> None:
         "|---|---|---:|---:|---|---:|---:|",
         *("| {} |".format(" | ".join(str(value) for value in row.values())) for row in table),
         "",
-        job,
-        "",
+        *(line for note in notes for line in (note, "")),
     ]
     (OUT / "README.md").write_text("\n".join(lines))
 
@@ -268,4 +325,4 @@ def write(table: list[dict[str, object]], job: str) -> None:
 if __name__ == "__main__":
     with threadpool_limits(1):
         measured = rows()
-    write(measured, main_job())
+    write(measured, [main_job(), *england()])

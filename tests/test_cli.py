@@ -212,6 +212,11 @@ REFUSED = {
     ),
     "a kind misspelt": (["list", "desings"], "did you mean 'designs'?"),
     "no such preset": (["show", "sofs"], "'sofs' is not a preset"),
+    "a certificate of nothing": (["certify", "--only", "cluster_mean"], "did you mean 'cluster_means'?"),
+    "a certificate of no trial": (["certify", "--replicates", "0"], "--replicates: found 0; allowed: 1"),
+    "a certificate of an odd seed": (["certify", "--seed", "-1"], "--seed: -1 is not within 0"),
+    "a certificate by nobody": (["certify", "--jobs", "0"], "--jobs: found 0; allowed: 1 or more, or -1"),
+    "a part of a certificate cited": (["certify", "--cite", "--only", "gee"], "leave out --only"),
 }
 
 

@@ -26,6 +26,7 @@ FLOORS = {
     ],
     5: [
         "sweep",
+        "certificate",
         "results",
         "budget_report",
         "settings_page",

@@ -46,6 +46,11 @@ def faults_of(text: str, **changes: object) -> list[str]:
             "window = [6, 24]\n[world]",
             "window: found [6, 24]; allowed: two rising multiples of 12",
         ),
+        (
+            'estimator = "cluster_means"',
+            'estimator = "instrumental_variables"',
+            "designs.trial.answers.means.estimator: needs to know which families took part",
+        ),
         ("[world]", "resolution = 'fine'\n[world]", "resolution: found 'fine'; allowed: 'auto'"),
         ("= 60", "= 60.5", "world.authorities: found 60.5; allowed: a whole number"),
         ("= 60", "= 60\nuptake = nan", "world.uptake: found nan; allowed: a finite number"),
@@ -203,3 +208,20 @@ def test_every_experiment_loads_and_states_its_aim(path: Path) -> None:
     """The first line says what the file is for."""
     assert path.read_text().startswith("# ")
     assert load(path).cases
+
+
+@pytest.mark.parametrize("estimator", ["logistic_mixed_model", "poisson_mixed_model"])
+def test_a_model_of_events_is_refused_for_other_outcomes(estimator: str) -> None:
+    """A mean of a scale, or a share that observers shade, is no number of events."""
+    events = GOOD.replace('"cluster_means"', f'"{estimator}"')
+    parse(events, "test")
+    scale = 'kind = "continuous"\nsource = "record"\nauthority_sd = 1.0\nfamily_sd = 4.0'
+    continuous = events.replace('kind = "binary"\nsource = "record"\nmean = 0.209', scale)
+    (fault,) = faults_of(continuous)
+    assert fault.startswith("designs.trial.answers.means.estimator: outcome 'rereferral' is continuous, and")
+    surveyed = events.replace('"record"', '"survey"').replace(
+        "authorities = 40",
+        "authorities = 40\nsample = {teams = 1, workers = 1, families = 9}\nmeasurement.observer_bias = 0.1",
+    )
+    (fault,) = faults_of(surveyed)
+    assert "measurement.observer_bias moves off whole numbers" in fault

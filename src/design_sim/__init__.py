@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from design_sim.analysis import Analysis, analyse
     from design_sim.calibration import Calibration, calibrate
+    from design_sim.certificate.trials import Certificate, certify
     from design_sim.error_budget import Budget, budget
     from design_sim.errors import DesignSimError, ScenarioError
     from design_sim.estimands import Estimand
@@ -31,6 +32,7 @@ _HOMES = {
     "Answer": "scenario",
     "Budget": "error_budget",
     "Calibration": "calibration",
+    "Certificate": "certificate.trials",
     "DesignSimError": "errors",
     "Estimand": "estimands",
     "Results": "results",
@@ -40,6 +42,7 @@ _HOMES = {
     "Sweep": "sweep",
     "budget": "error_budget",
     "calibrate": "calibration",
+    "certify": "certificate.trials",
     "figure": "figures",
     "load": "sweep",
     "parse": "sweep",
@@ -53,6 +56,7 @@ __all__ = [
     "Answer",
     "Budget",
     "Calibration",
+    "Certificate",
     "DesignSimError",
     "Estimand",
     "Results",
@@ -62,6 +66,7 @@ __all__ = [
     "Sweep",
     "budget",
     "calibrate",
+    "certify",
     "figure",
     "load",
     "parse",

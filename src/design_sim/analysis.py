@@ -15,6 +15,7 @@ import numpy as np
 from design_sim.allocation import NEVER
 from design_sim.errors import ScenarioError
 from design_sim.estimators import ESTIMATORS, Estimator, Status
+from design_sim.estimators.base import needs_uptake, outcomes_of
 from design_sim.faults import nearest, validate
 from design_sim.observations import observations_of, panel_of
 from design_sim.panel import Panel
@@ -114,7 +115,8 @@ def analyse(
     clusters : {"authority", "team", "worker", "row"}
         What is taken as independent.
     options : mapping, optional
-        Settings of the estimator, as a scenario file has them.
+        Settings of the estimator, as a scenario file has them; for `instrumental_variables` also
+        `instrument`, a column: `treated` is then what was taken up.
     alpha : float
         Two-sided level of the interval.
     seed : int
@@ -125,7 +127,10 @@ def analyse(
     ScenarioError
         With every fault of the table and of what was asked, or with the reason why there is no result.
     """
-    model = planned(estimator, covariates, options or {})
+    options = dict(options or {})
+    if estimator == "instrumental_variables" and "instrument" in options:
+        treated, uptake = str(options.pop("instrument")), treated
+    model = planned(estimator, covariates, options)
     if clusters not in _PLURAL:
         raise ScenarioError([f"clusters: {clusters!r} is not a level{nearest(clusters, _PLURAL)}"], estimator)
     if not 0.0001 <= alpha <= 0.5:
@@ -199,6 +204,12 @@ def _n_clusters(panel: Panel) -> int:
 def _refuse_unfit(model: Estimator, panel: Panel, where: str, clusters: Level) -> None:
     """What the estimator cannot take of this table, as faults."""
     faults = []
+    if needs_uptake(model) and panel.uptake is None:
+        faults.append(f"uptake: {model.estimator} needs a column of what was taken up")
+    kinds = outcomes_of(model)
+    values = panel.cells.mean * panel.cells.n
+    if kinds == ("binary",) and (np.abs(values - np.rint(values)) > 1e-6)[panel.cells.n > 0].any():
+        faults.append(f"outcome: {model.estimator} needs an outcome of 0 and 1")
     arms = panel.treated[0][panel.cells.n[0] > 0]
     for arm, name in ((True, "treated"), (False, "not treated")):
         if not (arms == arm).any():

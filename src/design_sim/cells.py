@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
-from design_sim.arrays import Batch, Bools, Floats
+from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.roster import Level, Roster
 
 
@@ -82,6 +82,20 @@ class Cells(Batch):
             return Cells(n, mean)
         between = n_each * _known(mean_each - mean, n_each) ** 2
         return Cells(n, mean, (self.ss[:, :, occasions] + between).sum(axis=2, keepdims=True))
+
+
+def pooled_occasions(cells: Cells, period: Ints) -> Cells:
+    """One occasion for each period, the families of its occasions together.
+
+    Parameters
+    ----------
+    period : int array, (occasion,)
+        The period of every occasion, from 0.
+    """
+    each = [cells.over(period == one) for one in range(int(period.max()) + 1)]
+    n, mean = (np.concatenate([getattr(of, name) for of in each], axis=2) for name in ("n", "mean"))
+    known = [of.ss for of in each if of.ss is not None]
+    return Cells(n, mean, np.concatenate(known, axis=2) if len(known) == len(each) else None)
 
 
 def _known(values: Floats, n: Floats) -> Floats:

@@ -103,9 +103,12 @@ def run(
     sweep = _load(file, changes, replicates=replicates, seed=seed, resolution=resolution)
     store.check_free(out, sweep.name)
 
+    from design_sim.certificate.cited import warnings
     from design_sim.results import run as run_sweep
 
     note(announced(sweep))
+    for warning, answers in warnings(sweep).items():
+        note(f"Certificate: {warning}: {', '.join(answers)}.")
     with progress_shown() as progress:
         results = run_sweep(sweep, jobs=processes, progress=progress)
     try:
@@ -159,6 +162,45 @@ def budget(
         sweep, report.folder_name(sweep), out, lambda folder: report.write(budgets, scenario, folder)
     )
     note(f"Written to {folder}{os.sep}: budget.csv and .parquet, budget.svg and .png, budget.txt")
+
+
+@app.command()
+def certify(
+    replicates: Annotated[
+        int | None, typer.Option(metavar="N", help="The most of any answer; slow ones have fewer anyway.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Root of all chance.")] = 1,
+    out: Out = Path("results"),
+    jobs: Jobs = -1,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ESTIMATOR", help="Only this one; may be given many times."),
+    ] = None,
+    cite: Annotated[
+        bool, typer.Option("--cite", help="Also make it the certificate that the program itself cites.")
+    ] = False,
+) -> None:
+    """Try how often each answer rejects a true null, where clusters are few and many.
+
+    Runs every estimator, in each of its settings that matters, in trials without an effect, and writes the
+    table and a page to DIR/certificate.
+    """
+    from design_sim import store
+    from design_sim.certificate import files
+    from design_sim.certificate.trials import carry_out, plan
+
+    processes = _processes(jobs)
+    if cite and only:
+        raise DesignSimError("--cite: needs the certificate of every estimator; leave out --only")
+    wanted = plan(replicates, seed, only or ())
+    store.check_free(out, files.NAME)
+    with progress_shown() as progress:
+        certificate = carry_out(wanted, processes, progress)
+    print_frame(files.overview(certificate))
+    folder = files.save(certificate, out)
+    note(f"Written to {folder}{os.sep}: certificate.md, certificate.csv and .parquet, provenance.json")
+    if cite:
+        note(f"Cited from now on: {files.cite(certificate)}")
 
 
 @app.command()
@@ -434,12 +476,23 @@ def _members() -> dict[str, dict[str, str]]:
     outcomes = {f'kind = "{kind}", source = "{source}"': model for (kind, source), model in OUTCOMES.items()}
     return {
         "designs": _first_lines(DESIGNS),
-        "estimators": _first_lines(ESTIMATORS),
+        "estimators": _with_verdicts(_first_lines(ESTIMATORS)),
         "estimands": rungs | averages,
         "measures": MEASURES,
         "presets": presets(),
         "covariates": COVARIATES,
         "outcomes": _first_lines(outcomes),
+    }
+
+
+def _with_verdicts(estimators: Mapping[str, str]) -> dict[str, str]:
+    """Meanings of estimators, each with what the certificate says of its size as it stands."""
+    from design_sim.certificate.cited import verdicts_in_words
+
+    said = {name: verdicts_in_words(name) for name in estimators}
+    return {
+        name: f"{meaning} Size: {said[name]}." if said[name] else meaning
+        for name, meaning in estimators.items()
     }
 
 

@@ -221,10 +221,9 @@ def _per_fidelity(world: World, outcome: str, window: Sequence[int], unit: Ints,
     if settings.response.shape == "linear":
         return mean
     at = occasions_in(settings.time, window)
-    years = years_since(settings.time)[at]
     moments = []
     for response, power in ((Response(), 0), (Response(), 1), (settings.response, 0), (settings.response, 1)):
-        moment = over_groups(world, partial(_moment, years=years, response=response, power=power))
+        moment = over_groups(world, partial(_moment, at=at, response=response, power=power))
         moments.append(_weighted(enrolled(moment, unit), weight) if moment.size > 1 else moment[:, 0])
     fidelity, square, answer, product = moments
     variance = square - fidelity**2
@@ -236,10 +235,15 @@ def _per_fidelity(world: World, outcome: str, window: Sequence[int], unit: Ints,
     return per_fidelity
 
 
-def _moment(world: World, *, years: Floats, response: Response, power: int) -> Floats:
-    """Mean over the workers of authorities and over years of g(fidelity) x fidelity^power."""
-    moment: Floats = authority_mean(world, years, response, power).mean(axis=2)
-    return moment
+def _moment(world: World, *, at: Ints, response: Response, power: int) -> Floats:
+    """Mean over the workers of authorities and over occasions of g(fidelity) x fidelity^power."""
+    years = years_since(world.settings.time)[at]
+    moment = authority_mean(world, years, response, power)
+    if world.settings.fidelity.shock:
+        lower = authority_mean(world, years, response, power, shocked=True)
+        moment = np.where(world.events.inadequate_at(at), lower, moment)
+    mean: Floats = moment.mean(axis=2)
+    return mean
 
 
 def _weighted(values: Floats, weight: Floats) -> Floats:

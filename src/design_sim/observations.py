@@ -166,6 +166,7 @@ def panel_of(of: Observations, where: str, *, singly: bool, alpha: float = 0.05)
         alpha=alpha,
         covariates={name: values[first][np.newaxis] for name, values in of.covariates.items()},
         assigned=assigned,
+        uptake=None if of.uptake is None else _cells(of.uptake, at, shape).mean,
     )
 
 

@@ -40,6 +40,9 @@ class Panel(Batch):
     fidelity_score : float array or None, (replicate, authority)
         Fidelity to the framework as scored at the last occasion, of what the authority practised then; None
         where nobody scored it.
+    uptake : float array or None, (replicate, row, occasion)
+        Share of a cell's observed families that took part in what its authority offers, the framework or
+        another; anything where nobody was observed. None where that was not recorded.
     """
 
     roster: Roster
@@ -52,6 +55,7 @@ class Panel(Batch):
     covariates: Mapping[str, Floats] = field(default_factory=dict)
     assigned: Level = "authority"
     fidelity_score: Annotated[Floats, "replicate authority"] | None = None
+    uptake: Annotated[Floats, "replicate row occasion"] | None = None
 
     @property
     def n_replicates(self) -> int:

@@ -56,9 +56,14 @@ def headline_words(judged: Judged) -> str:
     }[judged.headline.kind]
     if _is_failed(judged):
         words = "no result: every analysis failed"
-    if judged.tally.average.count:
-        words += f", size {short_measure(judged, 'size_average')} where effects differ about nothing"
     return words + (", as if randomised" if as_if_randomised(judged) else "")
+
+
+def average_words(judged: Judged) -> str:
+    """The size in the average null twin, to be said after a headline; empty where that twin was not run."""
+    if not judged.tally.average.count:
+        return ""
+    return f", size {short_measure(judged, 'size_average')} where effects differ about nothing"
 
 
 def headline_table(results: Results) -> "DataFrame":
@@ -78,7 +83,7 @@ def headline_table(results: Results) -> "DataFrame":
                 "answer": plain(judged.answer_name),
                 "estimand": estimand_words(judged.answer.estimand),
                 **{name: format_measure(judged, name) for name in ("truth", "bias", "size", "power")},
-                "headline": headline_words(judged),
+                "headline": headline_words(judged) + average_words(judged),
             }
             for judged in results.judged
         ],
@@ -124,12 +129,20 @@ def is_sound(judged: Judged) -> bool:
     """Whether an answer's power may be read as power for the stated effect.
 
     Not where its size is not known or rests on fewer than half of the replicates, nor where the true
-    value that it is judged by is nothing, or on the other side than the stated effect.
+    value that it is judged by is nothing, or on the other side than the stated effect, nor where most of what
+    it finds has the wrong sign.
     """
     tally = judged.tally
     known = 2 * tally.null_failed <= tally.asked and not isnan(_value(judged, "size"))
     on_its_side = _value(judged, "truth") * outcome_of(judged).effect > 0
-    return judged.headline.kind == "power" and known and on_its_side and not isnan(judged.headline.value)
+    right = not _value(judged, "type_s") > 0.5
+    return (
+        judged.headline.kind == "power"
+        and known
+        and on_its_side
+        and right
+        and not isnan(judged.headline.value)
+    )
 
 
 def _is_failed(judged: Judged) -> bool:
@@ -235,6 +248,8 @@ def _flaw(kind: str, judged: Judged, best: float) -> str:
     if kind == "power":
         if 2 * judged.tally.null_failed > judged.tally.asked:
             return "gave no result in most studies without an effect, so that its size is hardly known"
+        if _value(judged, "type_s") > 0.5:
+            return f"has the wrong sign in {short_measure(judged, 'type_s')} of what it finds"
         return f"has no effect on the stated side to find (truth {short_measure(judged, 'truth')})"
     if kind == "cannot_reject":
         return f"cannot reject, as its p-value is never below {said['p_floor']}"

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from design_sim.certificate.cited import verdict_on, warnings
 from design_sim.estimands import AVERAGES, RUNGS
 from design_sim.performance import BIASED_BEYOND, BIASED_FROM, MEASURES, measure
 from design_sim.reading import as_if_randomised, first_allocations, headline_table, is_sound, reading
@@ -107,6 +108,9 @@ def cautions(results: Results) -> list[str]:
             counts[name_of(judged)] = counts.get(name_of(judged), 0) + 1
         touched = [f"{name} (in {n} of {cases} cases)" if cases > 1 else name for name, n in counts.items()]
         lines.append(f"{trouble}: {', '.join(touched)}.")
+    for warning, answers in warnings(results.sweep).items():
+        about = ", ".join(plain(answer, 60) for answer in answers)
+        lines.append(f"{warning} (calibration certificate): {about}.")
     return lines
 
 
@@ -154,13 +158,20 @@ def _designs(case: Case) -> list[dict[str, Any]]:
                 (
                     plain(answer_name),
                     answer.estimator.estimator.replace("_", " "),
-                    _settings(answer.estimator),
+                    _settings(answer.estimator) + _certified(case, name, answer_name),
                 )
                 for answer_name, answer in case.scenario.studies[name].answers.items()
             ],
         }
         for name, allocation in first_allocations(case).items()
     ]
+
+
+def _certified(case: Case, name: str, answer_name: str) -> list[tuple[str, str]]:
+    """What the calibration certificate says of an answer, as one more line of its settings."""
+    study = case.scenario.studies[name]
+    said = verdict_on(case.scenario, study, study.answers[answer_name].estimator)
+    return [("calibration certificate", said)] if said else []
 
 
 def _facts(case: Case, name: str, allocation: Any) -> str:

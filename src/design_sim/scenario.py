@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from design_sim.designs import Design
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
+from design_sim.estimators.base import levels_below, needs_uptake, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
 from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
-from design_sim.world.delivery import LARGEST, Resolution
+from design_sim.world.delivery import LARGEST, Resolution, Sample
 from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
 from design_sim.world.settings import WorldSettings, block_size
@@ -137,6 +139,7 @@ def scenario_faults(
             at = f"{path}.answers.{answer_name}"
             faults += _answer_faults(world, at, study, answer)
             faults += _family_faults(outcomes.get(study.design.outcome), at, study, answer, resolution)
+            faults += _outcome_faults(outcomes.get(study.design.outcome), at, study, answer)
     return faults
 
 
@@ -279,6 +282,10 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
             f"{path}.estimator: {estimator.estimator!r} compares arms at one follow-up, and this design's "
             "units start at different occasions"
         )
+    occasions = int(follow_up.size if estimator.needs_before else follow_up.sum())
+    yield from (
+        f"{path}.levels: {fault}" for fault in level_faults(estimator, study.design.sample, occasions)
+    )
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
 
 
@@ -300,3 +307,48 @@ def _family_faults(
             f"{path}.estimator: needs observations one by one, and families of {name!r} are several "
             "(children_per_family)"
         )
+
+
+def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
+    """What an estimator needs of the outcome and of what is known of families, and does not find."""
+    estimator, measurement = answer.estimator, study.design.measurement
+    kinds = outcomes_of(estimator)
+    if outcome is not None and kinds is not None:
+        if outcome.kind not in kinds:
+            yield (
+                f"{path}.estimator: outcome {study.design.outcome!r} is {outcome.kind}, and "
+                f"{estimator.estimator} needs one that is {' or '.join(kinds)}"
+            )
+        elif measurement is not None and measurement.observer_bias:
+            yield (
+                f"{path}.estimator: {estimator.estimator} counts events, which "
+                "measurement.observer_bias moves off whole numbers"
+            )
+    if needs_uptake(estimator):
+        yield f"{path}.estimator: needs to know which families took part, and no design records that yet"
+
+
+def level_faults(estimator: Estimator, sample: Sample | None, occasions: int) -> Iterator[str]:
+    """Levels that an answer wants told apart, and the study has no more units of than of the one above.
+
+    Parameters
+    ----------
+    occasions : int
+        How many occasions the answer reads.
+    """
+    levels = levels_below(estimator)
+    if not levels:
+        return
+    if sample is None:
+        yield f"{levels[0]} has no meaning for an outcome on record, which is known by authority"
+        return
+    counts = {
+        ("authority", "team"): sample.teams,
+        ("authority", "worker"): sample.teams * sample.workers,
+        ("team", "worker"): sample.workers,
+        ("team", "family"): sample.workers * sample.families * occasions,
+        ("worker", "family"): sample.families * occasions,
+    }
+    for above, level in pairwise(("authority", *levels, "family")):
+        if counts[above, level] == 1:
+            yield f"the study samples one {level} in every {above}, and cannot tell the two apart"

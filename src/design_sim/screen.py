@@ -41,8 +41,12 @@ def size_in_words(sweep: "Sweep") -> str:
     from design_sim.world.settings import block_size
 
     blocks = sum(-(-sweep.replicates // block_size(case.scenario.world)) for case in sweep.cases)
-    studies = 2 * sweep.replicates * sum(len(case.scenario.studies) for case in sweep.cases)
-    return f"{studies:,} simulated studies, half of them without any effect, in {_count(blocks, 'block')}."
+    cases = [case.scenario for case in sweep.cases]
+    studies = sweep.replicates * sum(len(case.studies) * (2 + case.average_twin) for case in cases)
+    twins = sweep.replicates * sum(len(case.studies) for case in cases)
+    return (
+        f"{studies:,} simulated studies, {twins:,} of them without any effect, in {_count(blocks, 'block')}."
+    )
 
 
 def _count(number: int, what: str) -> str:

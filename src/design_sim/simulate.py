@@ -17,9 +17,10 @@ from threadpoolctl import threadpool_limits
 
 from design_sim.allocation import Allocation
 from design_sim.arrays import Bools, Floats
-from design_sim.cells import Cells
+from design_sim.cells import Cells, pooled_occasions
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
+from design_sim.estimators.base import levels_below
 from design_sim.leavers import with_replacements
 from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
@@ -145,6 +146,7 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
         spread=any(estimator.needs == "cells" for estimator in estimators),
         reached=reached(design.measurement, allocation, follow_up),
         covariate=not OF_FAMILIES.isdisjoint(covariates),
+        workers=any(levels_below(estimator) for estimator in estimators),
     )
     delivery = deliver(fieldwork)
     twins = [delivery.stated, delivery.null]
@@ -174,7 +176,11 @@ def _panel(
         cells, roster = cells.pool(roster, "worker"), roster.above("worker")
     estimators = [answer.estimator for answer in study.answers.values()]
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
-    rows = roster, delivery.occasions
+    occasions, period = delivery.occasions, design.pooled(delivery.occasions)
+    if period is not None:
+        first = np.flatnonzero(np.diff(period, prepend=-1))
+        cells, occasions, follow_up = pooled_occasions(cells, period), occasions[first], follow_up[first]
+    rows = roster, occasions
     return observe(world, allocation, rows, cells, follow_up, covariates, scenario.alpha, delivery.covariate)
 
 

@@ -206,7 +206,8 @@ def format_value(name: str, value: float, outcome: Outcome, mcse: float = nan) -
     percent = name in RATES or name in ("relative_bias", "model_se_error")
     factor, short, _ = unit_of(outcome) if name in EFFECTS else Unit(1.0, "", "")
     factor, short = (100.0, "%") if percent else (factor, short)
-    error = factor * mcse if isfinite(mcse) and mcse > 0 else nan
+    # Below that the error is one of rounding: the value is the same in every replicate.
+    error = factor * mcse if isfinite(mcse) and mcse > 1e-12 * abs(value) else nan
     said = number_words(factor * value, error, signed=name in SIGNED)
     return f"{said} {short}".rstrip() + (
         "" if isnan(error) else f" ({significant(error, 2 if error >= 1 else 1)})"

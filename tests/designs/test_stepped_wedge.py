@@ -1,11 +1,13 @@
 """The stepped wedge: who starts when, what is observed, and what an analysis without time would find."""
 
+import numpy as np
 import pytest
 
 from design_sim.allocation import Randomisation
 from design_sim.designs.stepped_wedge import SteppedWedge
 from design_sim.errors import ScenarioError
 from design_sim.results import Results, run
+from design_sim.simulate import carry_out
 from design_sim.streams import Streams
 from design_sim.sweep import parse
 from design_sim.world.draw import draw_world
@@ -112,6 +114,42 @@ def test_occasions_left_out_cost_precision_and_no_truth() -> None:
 )
 def test_what_cannot_be_had_is_refused(extra: str, said: str) -> None:
     """Too few occasions, or an analysis of two arms."""
+    with pytest.raises(ScenarioError, match=said):
+        parse(TEXT.replace("EXTRA", extra), "wedge")
+
+
+def test_periods_of_unequal_length_are_analysed_as_one_figure_each() -> None:
+    """A wedge of quarters pooled to periods of 2, 1, 1, 3 and 2 of them; steps fall between."""
+    extra = "periods = [2, 1, 1, 3, 2]"
+    scenario = parse(TEXT.replace("EXTRA", extra), "wedge").cases[0].scenario
+    study = scenario.studies["wedge"]
+    world = draw_world(scenario.world, scenario.outcomes, 16, Streams(1, 0))
+    twins = carry_out(scenario, study, world)
+    assert twins.stated.cells.n.shape[2] == 5
+    start = scenario.world.time.start
+    assert np.unique(twins.allocation.start).tolist() == [start, start + 1, start + 2, start + 5]
+    assert twins.stated.occasions.tolist() == [start - 2, start, start + 1, start + 2, start + 5]
+    record = world.record("y")
+    unit = twins.allocation.unit
+    first = np.take_along_axis(record.mean, unit[:, :, np.newaxis], axis=1)[:, :, start - 2 : start].mean(
+        axis=2
+    )
+    assert twins.null.cells.mean[:, :, 0] == pytest.approx(first)
+    found = table(extra).performance.set_index("measure")
+    assert found.loc["bias", "value"] == pytest.approx(0.0, abs=4 * found.loc["bias", "mcse"])
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ("periods = [2, 1, 1]", "3 lengths for 4 steps; allowed: 5"),
+        ("periods = [1, 1, 1, 1, 1]\nevery = 2", "every has no effect with periods"),
+        ("periods = [9, 1, 1, 1, 1]", "periods: 9 occasions; world.time has 4 before the start"),
+        ("periods = [1, 9, 9, 9, 9]", "periods: they take 36 occasions"),
+    ],
+)
+def test_periods_that_do_not_fit_are_refused(extra: str, said: str) -> None:
+    """Their number, what they replace, and the years on record."""
     with pytest.raises(ScenarioError, match=said):
         parse(TEXT.replace("EXTRA", extra), "wedge")
 

@@ -8,6 +8,7 @@ import pytest
 from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.cells import Cells
 from design_sim.estimators import ESTIMATORS, Estimates, Estimator, Status
+from design_sim.estimators.base import outcomes_of
 from design_sim.panel import Panel
 from design_sim.roster import Roster
 
@@ -25,13 +26,25 @@ MEMBERS = [
     ("mixed_model", {}),
     ("likelihood_ratio", {}),
     ("mixed_model", {"df": "normal"}),
+    ("mixed_model", {"df": "kenward_roger"}),
     ("mixed_model", {"covariates": ["deprivation"]}),
+    ("mixed_model", {"levels": ["authority", "worker"]}),
+    ("mixed_model", {"levels": ["authority", "team", "worker"], "df": "kenward_roger"}),
+    ("mixed_model", {"levels": ["authority", "team"], "covariates": ["deprivation"]}),
+    ("mixed_model", {"period_effects": True}),
+    ("mixed_model", {"period_effects": True, "levels": ["authority", "worker"]}),
+    ("mixed_model", {"period_effects": True, "authority_by_occasion": True, "df": "kenward_roger"}),
     *[("two_way_fixed_effects", {"variance": v}) for v in ("naive", "CR1S", "CR2")],
     ("two_way_fixed_effects", {"weights": "family"}),
     ("wild_bootstrap", {}),
     ("wild_bootstrap", {"null_imposed": False, "weights": "webb", "draws": 99}),
     ("wild_bootstrap", {"weights": "mammen", "draws": 99, "covariates": ["deprivation"]}),
     ("wild_bootstrap", {"model": "two_way_fixed_effects", "count": "family"}),
+    *[("logistic_mixed_model", {"report": report}) for report in ("difference", "link")],
+    ("logistic_mixed_model", {"period_effects": True, "covariates": ["deprivation"]}),
+    ("poisson_mixed_model", {}),
+    *[("instrumental_variables", {"variance": v}) for v in ("CR0", "CR1", "CR1S", "CR2")],
+    ("instrumental_variables", {"covariates": ["deprivation"]}),
     ("permutation", {}),
     ("permutation", {"change": True, "draws": 99}),
     ("statsmodels_ols", {}),
@@ -40,32 +53,64 @@ MEMBERS = [
 AUTHORITIES, ROWS, REPLICATES = 8, 5, 6
 
 
-@pytest.fixture(params=MEMBERS, ids=lambda member: f"{member[0]}-{'-'.join(map(str, member[1].values()))}")
+def made(member: tuple[str, dict[str, object]]) -> Estimator:
+    """An estimator from its name and settings."""
+    name, settings = member
+    estimator: Estimator = ESTIMATORS[name].model_validate(settings)
+    return estimator
+
+
+def label(member: tuple[str, dict[str, object]]) -> str:
+    """A name for it in the list of tests."""
+    return f"{member[0]}-{'-'.join(map(str, member[1].values()))}"
+
+
+def takes_any_number(member: tuple[str, dict[str, object]]) -> bool:
+    """Whether it takes outcomes that are not events, so that scale and shift are its business."""
+    return "continuous" in (outcomes_of(made(member)) or ("continuous",))
+
+
+@pytest.fixture(params=MEMBERS, ids=label)
 def estimator(request: pytest.FixtureRequest) -> Estimator:
     """Each registered estimator, in each of its settings that matters."""
-    name, settings = request.param
-    made: Estimator = ESTIMATORS[name].model_validate(settings)
-    return made
+    return made(request.param)
 
 
-def panel_of(treated: int = 3, replicates: int = REPLICATES, seed: int = 1) -> Panel:
-    """Single families of eight authorities of unequal size, before the start and after it."""
+@pytest.fixture(params=filter(takes_any_number, MEMBERS), ids=label)
+def linear_estimator(request: pytest.FixtureRequest) -> Estimator:
+    """Those of continuous outcomes."""
+    return made(request.param)
+
+
+def panel_of(estimator: Estimator, treated: int = 3, replicates: int = REPLICATES, seed: int = 1) -> Panel:
+    """Single families of eight authorities of unequal size, before the start and after it; all take part.
+
+    Three of them, or the rest, have a team, of which two, or the rest, have a worker.
+
+    Where the estimator takes events alone, authorities differ less, and a family has one if it is above 0.
+    """
     rng = np.random.default_rng(seed)
     sizes = np.array([3, 5, 4, 6, 3, 7, 5, 4])
     authority = np.repeat(np.arange(AUTHORITIES), sizes)
     rows = authority.size
+    place = np.concatenate([np.arange(size) for size in sizes])
+    team = np.cumsum(place % 3 == 0) - 1
+    worker = np.cumsum(place % 3 % 2 == 0) - 1
     effect = rng.normal(size=(replicates, AUTHORITIES))[:, authority]
     mean = rng.normal(size=(replicates, rows, 2)) + effect[:, :, np.newaxis]
+    if "continuous" not in (outcomes_of(estimator) or ("continuous",)):
+        mean = (mean - effect[:, :, np.newaxis] / 2 > 0).astype(np.float64)
     start = np.full((1, AUTHORITIES), NEVER)
     start[:, :treated] = 1
     return Panel(
-        roster=Roster(authority, authority, np.arange(rows)),
+        roster=Roster(authority, team, worker),
         cells=Cells(np.ones((1, rows, 2)), mean, np.zeros((1, rows, 2))),
         start=start,
         occasions=np.array([0, 1]),
         follow_up=np.array([False, True]),
         law=complete_randomisation(AUTHORITIES, treated),
         covariates={"deprivation": rng.normal(size=(replicates, AUTHORITIES))[:, authority]},
+        uptake=(start[:, authority, np.newaxis] <= np.array([0, 1])).astype(np.float64),
     )
 
 
@@ -86,7 +131,7 @@ def test_every_estimator_is_tried() -> None:
 
 def test_estimates_have_one_entry_for_each_replicate(estimator: Estimator) -> None:
     """Every field has the replicate axis alone, of length 1 where it does not vary."""
-    estimates = analysed(estimator, panel_of())
+    estimates = analysed(estimator, panel_of(estimator))
     for field in fields(estimates):
         assert getattr(estimates, field.name).shape in {(REPLICATES,), (1,)}
     assert estimates.estimate.shape == (REPLICATES,)
@@ -99,7 +144,7 @@ def test_estimates_have_one_entry_for_each_replicate(estimator: Estimator) -> No
 
 def test_the_same_panel_gives_the_same_bits_and_is_left_alone(estimator: Estimator) -> None:
     """Nothing but the panel and the given stream is read, and nothing is written."""
-    panel = panel_of()
+    panel = panel_of(estimator)
     before = panel.cells.mean.copy()
     state = np.random.get_state()[1].copy()  # type: ignore[index,union-attr]  # noqa: NPY002
     first, second = analysed(estimator, panel), analysed(estimator, panel)
@@ -111,7 +156,7 @@ def test_the_same_panel_gives_the_same_bits_and_is_left_alone(estimator: Estimat
 
 def test_a_replicate_is_analysed_the_same_alone_and_among_others(estimator: Estimator) -> None:
     """A batch of one and a batch of many give the same numbers."""
-    panel = panel_of()
+    panel = panel_of(estimator)
     many = analysed(estimator, panel)
     alone = replace(
         panel,
@@ -124,12 +169,12 @@ def test_a_replicate_is_analysed_the_same_alone_and_among_others(estimator: Esti
         assert getattr(one, name)[0] == pytest.approx(expected, rel=1e-7, nan_ok=True)
 
 
-def test_estimates_follow_scale_and_shift_of_the_outcome(estimator: Estimator) -> None:
+def test_estimates_follow_scale_and_shift_of_the_outcome(linear_estimator: Estimator) -> None:
     """Other units give the same test, and the estimate in those units."""
-    panel = panel_of()
-    plain = analysed(estimator, panel)
-    moved = analysed(estimator, with_outcome(panel, 10 + 4 * panel.cells.mean))
-    tolerance = 1e-4 if estimator.estimator == "statsmodels_mixed_model" else 1e-7
+    panel = panel_of(linear_estimator)
+    plain = analysed(linear_estimator, panel)
+    moved = analysed(linear_estimator, with_outcome(panel, 10 + 4 * panel.cells.mean))
+    tolerance = 1e-4 if linear_estimator.estimator == "statsmodels_mixed_model" else 1e-7
     both = np.flatnonzero(~(moved.failed | plain.failed))
     assert both.size > REPLICATES / 2
     assert moved.estimate[both] == pytest.approx(4 * plain.estimate[both], rel=tolerance)
@@ -138,19 +183,19 @@ def test_estimates_follow_scale_and_shift_of_the_outcome(estimator: Estimator) -
         assert ours == pytest.approx(factor * theirs, rel=10 * tolerance, abs=tolerance, nan_ok=True)
 
 
-def test_an_effect_on_the_treated_shifts_the_estimate_by_itself(estimator: Estimator) -> None:
+def test_an_effect_on_the_treated_shifts_the_estimate_by_itself(linear_estimator: Estimator) -> None:
     """An effect of 2 for every treated family after the start raises the estimate by 2."""
-    panel = panel_of()
-    plain = analysed(estimator, panel)
-    treated = analysed(estimator, with_outcome(panel, panel.cells.mean + 2.0 * panel.treated))
-    tolerance = 1e-3 if estimator.estimator == "statsmodels_mixed_model" else 1e-7
+    panel = panel_of(linear_estimator)
+    plain = analysed(linear_estimator, panel)
+    treated = analysed(linear_estimator, with_outcome(panel, panel.cells.mean + 2.0 * panel.treated))
+    tolerance = 1e-3 if linear_estimator.estimator == "statsmodels_mixed_model" else 1e-7
     assert treated.estimate == pytest.approx(plain.estimate + 2.0, abs=tolerance, nan_ok=True)
 
 
 @pytest.mark.parametrize("treated", [0, AUTHORITIES])
 def test_an_empty_arm_is_a_failed_analysis_and_no_exception(estimator: Estimator, treated: int) -> None:
     """A study that lost an arm is counted as failed, with nan for its numbers."""
-    estimates = analysed(estimator, panel_of(treated))
+    estimates = analysed(estimator, panel_of(estimator, treated))
     assert estimates.failed.all()
     assert np.isnan(estimates.estimate).all()
     assert np.isnan(estimates.p_value).all()
@@ -158,7 +203,7 @@ def test_an_empty_arm_is_a_failed_analysis_and_no_exception(estimator: Estimator
 
 def test_an_outcome_that_does_not_vary_is_not_significant(estimator: Estimator) -> None:
     """Zero over zero must not become a discovery."""
-    panel = panel_of()
+    panel = panel_of(estimator)
     estimates = analysed(estimator, with_outcome(panel, np.ones_like(panel.cells.mean)))
     p_value = np.broadcast_to(estimates.p_value, REPLICATES)
     assert (estimates.failed | (p_value >= 0.999)).all()

@@ -730,7 +730,7 @@ def test_an_authority_that_nobody_was_seen_in_does_not_count(family: Family) -> 
 def test_what_an_answer_lacks_is_said() -> None:
     """A missing covariate or sum of squares must not become a number; independence needs none."""
     panel = draw_families("gaussian").panel
-    with pytest.raises(ValueError, match="no covariate poverty"):
+    with pytest.raises(ValueError, match="no covariate 'poverty'"):
         Gee(covariates=("poverty",)).estimate(panel, RNG)
     bare = replace(panel, cells=Cells(panel.cells.n, panel.cells.mean))
     with pytest.raises(ValueError, match="sums of squares"):

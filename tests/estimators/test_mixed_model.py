@@ -95,6 +95,10 @@ def test_family_rows_give_what_lmer_gives(name: str) -> None:
         assert answer.std_error[0] == pytest.approx(expected["se"]["treat"], rel=1e-6)
         assert answer.df[0] == pytest.approx(satterthwaite["df"]["treat"], rel=1e-4)
         assert answer.p_value[0] == pytest.approx(satterthwaite["p"]["treat"], rel=1e-4)
+        adjusted = estimate(family_panel(name), covariates=MODELS[model], df="kenward_roger")
+        for ours, field in (("std_error", "se"), ("df", "df"), ("p_value", "p")):
+            theirs = expected["kenward_roger"][field]["treat"]
+            assert getattr(adjusted, ours)[0] == pytest.approx(theirs, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -142,6 +146,7 @@ def test_rates_are_those_of_reference_software(path: Path) -> None:
     sizes = np.random.default_rng(7).permuted(sizes, axis=1)
     panel = random_panel(n, sizes, inputs["icc"], inputs["effect"])
     satterthwaite, normal = estimate(panel), estimate(panel, df="normal")
+    adjusted = estimate(panel, df="kenward_roger")
     means = ClusterMeans().estimate(panel, RNG)
     boundary = satterthwaite.status == Status.BOUNDARY
 
@@ -152,6 +157,7 @@ def test_rates_are_those_of_reference_software(path: Path) -> None:
 
     assert not satterthwaite.failed.any()
     assert rate_agrees(satterthwaite.p_value <= 0.05, expected["rejection"]["lmm_satterthwaite"])
+    assert rate_agrees(adjusted.p_value <= 0.05, expected["rejection"]["lmm_kr"])
     assert rate_agrees(normal.p_value <= 0.05, expected["rejection"]["lmm_z"])
     assert rate_agrees(means.p_value <= 0.05, expected["rejection"]["cluster_mean_t"])
     assert rate_agrees(boundary, expected["share_singular"])
@@ -279,7 +285,7 @@ def test_failed_analyses_are_statuses() -> None:
 def test_what_the_panel_lacks_is_an_error() -> None:
     """A misspelt covariate or missing sums of squares is a mistake of the caller, not of a replicate."""
     panel = random_panel(2, np.full((1, 6), 9.0), 0.1)
-    with pytest.raises(ValueError, match="no covariate deprivation"):
+    with pytest.raises(ValueError, match="no covariate 'deprivation'"):
         estimate(panel, covariates=("deprivation",))
     without = Panel(
         panel.roster,

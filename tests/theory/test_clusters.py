@@ -1,7 +1,7 @@
 """Design effects and exact sizes against stored references, full matrices and simulation."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,10 @@ from scipy import special
 from design_sim import theory
 
 Case = Mapping[str, Any]
-REFERENCE = Path(__file__).parents[1] / "reference"
-FORMULAS = "closed_form/formulas.json"
-PACKAGES = "closed_form/packages.json"
-EXACT = "exact_size/cluster_tests.json"
+Agree = Callable[[Case, Mapping[str, Any]], None]
+AgreeOnNumber = Callable[[Case, Callable[[float], float]], None]
+EXACT = Path(__file__).parents[1] / "reference" / "exact_size" / "cluster_tests.json"
 LEVELS = ("authority", "team", "worker", "family", "occasion")
-
-
-def load(name: str) -> dict[str, Any]:
-    """A stored reference file."""
-    stored: dict[str, Any] = json.loads((REFERENCE / name).read_text())
-    return stored
-
-
-def cases(name: str, start: str) -> list[Any]:
-    """The cases of a file whose id begins with `start`, as test parameters."""
-    chosen = [case for case in load(name)["cases"] if case["id"].startswith(start)]
-    assert chosen, f"no case {start} in {name}"
-    return [pytest.param(case, id=case["id"]) for case in chosen]
 
 
 def monte_carlo_error(rate: float, n: int) -> float:
@@ -37,24 +23,52 @@ def monte_carlo_error(rate: float, n: int) -> float:
     return 4 * float(np.sqrt(rate * (1 - rate) / n))
 
 
-@pytest.mark.parametrize("case", cases(FORMULAS, "unequal_sizes_"))
-def test_unequal_clusters_agree_with_the_reference(case: Case) -> None:
-    """Design effect and exact variances of an arm's mean, for three ways to weight clusters."""
+@pytest.mark.reference("formulas", "unequal_sizes_")
+def test_unequal_clusters_agree_with_the_reference(case: Case, agree: Agree) -> None:
+    """Design effect, exact variances of an arm's mean and two efficiencies of unequal sizes."""
     sizes, icc = np.array(case["inputs"]["sizes"], dtype=float), case["inputs"]["icc"]
-    expected, tolerance = case["expected"], case["tolerance"]
-    effect = theory.design_effect(sizes.mean(), icc, sizes.std() / sizes.mean())
+    mean, cv = sizes.mean(), sizes.std() / sizes.mean()
+    effect = theory.design_effect(mean, icc, cv)
     effective = 1 / theory.variance_of_arm_mean(sizes, icc, "optimal")
-    if_equal = sizes.sum() / theory.design_effect(sizes.mean(), icc)
     found = {
+        "mean": mean,
+        "cv_population": cv,
         "design_effect_eldridge": effect,
         "variance_unweighted_cluster_means": theory.variance_of_arm_mean(sizes, icc, "equal"),
         "variance_size_weighted": theory.variance_of_arm_mean(sizes, icc, "size"),
         "effective_n_optimal_weights": effective,
-        "relative_efficiency_optimal": effective / if_equal,
+        "relative_efficiency_optimal": effective / (sizes.sum() / theory.design_effect(mean, icc)),
+        "relative_efficiency_van_breukelen": theory.unequal_size_efficiency(mean, icc, cv),
     }
-    assert found == {name: pytest.approx(expected[name], abs=tolerance) for name in found}
+    agree(case, found)
     # Eldridge's design effect is exact for size weights.
     assert effect / sizes.sum() == pytest.approx(found["variance_size_weighted"], rel=1e-12)
+
+
+@pytest.mark.reference("packages", "pt_re_clustsize$")
+def test_efficiency_of_unequal_sizes_agrees_with_powertools(case: Case, agree: Agree) -> None:
+    """The same approximation, from the standard deviation of sizes."""
+    given = case["inputs"]
+    agree(
+        case, {"value": theory.unequal_size_efficiency(given["m"], given["icc"], given["m.sd"] / given["m"])}
+    )
+
+
+@pytest.mark.parametrize("weights", ["equal", "size", "optimal"])
+def test_variance_of_an_arm_with_unequal_clusters_is_that_of_simulated_means(
+    weights: theory.clusters.Weighting,
+) -> None:
+    """Every family drawn, and the weighted mean of each simulated arm."""
+    sizes, icc, n_arms = np.array([2, 5, 9, 24]), 0.1, 20_000
+    rng = np.random.default_rng(6)
+    cluster = np.repeat(np.arange(4), sizes)
+    outcome = np.sqrt(icc) * rng.standard_normal((n_arms, 4))[:, cluster]
+    outcome += np.sqrt(1 - icc) * rng.standard_normal((n_arms, sizes.sum()))
+    means = np.add.reduceat(outcome, np.cumsum(sizes) - sizes, axis=1) / sizes
+    weight = {"equal": np.ones(4), "size": sizes, "optimal": 1 / (icc + (1 - icc) / sizes)}[weights]
+    simulated = (means @ weight / weight.sum()).var()
+    expected = theory.variance_of_arm_mean(sizes, icc, weights)
+    assert simulated == pytest.approx(expected, rel=4 * np.sqrt(2 / n_arms))
 
 
 @pytest.mark.parametrize("weights", ["equal", "size", "optimal"])
@@ -73,31 +87,78 @@ def test_variance_of_arm_mean_is_that_of_the_full_covariance_matrix(
     assert theory.variance_of_arm_mean(sizes, icc, weights) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("case", cases(FORMULAS, "nested5_"))
-def test_balanced_nested_design_agrees_with_the_reference(case: Case) -> None:
+@pytest.mark.reference("formulas", "nested5_")
+def test_balanced_nested_design_agrees_with_the_reference(case: Case, agree: Agree) -> None:
     """Authority means of a balanced design are independent and normal, so that their t test is exact."""
-    given, expected, tolerance = case["inputs"], case["expected"], case["tolerance"]
+    given = case["inputs"]
     per_unit = ("teams_per_authority", "workers_per_team", "families_per_worker", "occasions_per_family")
     numbers = [given[name] for name in per_unit]
     variance = theory.variance_of_authority_mean([given["variance"][level] for level in LEVELS], numbers)
     n_arm = given["authorities_per_arm"]
-    power = theory.authority_mean_power(given["effect"], variance, n_arm, n_arm, given["alpha"])
-    assert variance == pytest.approx(expected["var_authority_mean"], abs=tolerance)
-    assert power == pytest.approx(expected["power"], abs=tolerance)
+    found = {
+        "var_authority_mean": variance,
+        "df": theory.nested_trial_df([2 * n_arm], 0),
+        "ncp": given["effect"] / np.sqrt(2 * variance / n_arm),
+        "power": theory.authority_mean_power(given["effect"], variance, n_arm, n_arm, given["alpha"]),
+    }
+    agree(case, found)
 
 
-@pytest.mark.parametrize(
-    ("name", "shares", "numbers", "n_clusters"),
-    [("power_cra2", [0.17], [15], 20), ("power_cra3", [0.06, 0.17], [3, 15], 60)],
-)
-def test_power_of_cluster_trials_agrees_with_powerup(
-    name: str, shares: list[float], numbers: list[int], n_clusters: int
-) -> None:
+@pytest.mark.reference("packages", "power_cra[23]$")
+def test_power_of_cluster_trials_agrees_with_powerup(case: Case, agree: Agree) -> None:
     """PowerUp! uses the noncentral t with clusters less two degrees of freedom, as here."""
-    (case,) = (each for each in load(PACKAGES)["cases"] if each["id"] == name)
+    given = case["inputs"]
+    shares = [given[name] for name in ("rho3", "rho2") if name in given]
+    numbers = [given[name] for name in ("J", "n")[2 - len(shares) :]]
     variance = theory.variance_of_authority_mean([*shares, 1 - sum(shares)], numbers)
-    power = theory.authority_mean_power(case["inputs"]["es"], variance, n_clusters // 2, n_clusters // 2)
-    assert power == pytest.approx(case["expected"]["power"], abs=case["tolerance"])
+    n_arm = given.get("K", given["J"]) // 2
+    agree(case, {"power": theory.authority_mean_power(given["es"], variance, n_arm, n_arm)})
+
+
+@pytest.mark.reference("packages", "pt_crt_cont")
+def test_power_of_cluster_trials_agrees_with_powertools(case: Case, agree: Agree) -> None:
+    """Arms with their own ICC, unequal numbers and sizes, a covariate of clusters, and a one-sided test."""
+    given = case["inputs"]
+    n_first = given["J1"]
+    n_second = n_first * given.get("J.ratio", 1)
+    iccs = (given["icc1"], given["icc2"])
+    left = 1 - given.get("RsqB", 0)
+    variance = sum(
+        theory.variance_of_authority_mean([icc * left, 1 - icc], [given["m"]]) / n
+        for icc, n in zip(iccs, (n_first, n_second), strict=True)
+    )
+    cv = given.get("m.sd", 0) / given["m"]
+    variance /= theory.unequal_size_efficiency(given["m"], sum(iccs) / 2, cv)
+    df = theory.nested_trial_df([n_first + n_second], 0, n_covariates=given.get("ncov", 0))
+    one_sided = given.get("sides") == 1
+    agree(case, {"value": theory.t_test_power(given["delta"], variance**0.5, df, one_sided=one_sided)})
+
+
+@pytest.mark.reference("packages", "cp_(normal|binary)_(?!K)")
+def test_power_of_cluster_trials_agrees_with_clusterpower(case: Case, agree: Agree) -> None:
+    """Means and risks, the clusters weighted by their size; clusterPower counts the upper tail alone."""
+    given = case["inputs"]
+    agree(case, {"value": clusterpower(given, given["nclusters"])})
+
+
+@pytest.mark.reference("packages", "cp_(normal|binary)_K")
+def test_number_of_clusters_agrees_with_clusterpower(case: Case, agree_on_number: AgreeOnNumber) -> None:
+    """The number of clusters an arm at which power is reached, before rounding up."""
+    agree_on_number(case, lambda n: clusterpower(case["inputs"], n))
+
+
+def clusterpower(given: Case, n_arm: float) -> float:
+    """Upper tail of the two-sided test on `n_arm` clusters in each arm, all families alike within arms."""
+    if "p1" in given:
+        variance = sum(given[risk] * (1 - given[risk]) for risk in ("p1", "p2"))
+        effect = abs(given["p1"] - given["p2"])
+    else:
+        total = given["vart"] if "vart" in given else given["sigma_sq"] / (1 - given["ICC"])
+        variance, effect = 2 * total, given["d"]
+    inflated = variance * theory.design_effect(given["nsubjects"], given["ICC"], given.get("CV", 0))
+    std_error = np.sqrt(inflated / (n_arm * given["nsubjects"]))
+    df = 2 * (n_arm - 1) if given.get("tdist", True) else np.inf
+    return float(theory.t_test_power(effect, std_error, df, given["alpha"] / 2, one_sided=True))
 
 
 def test_numbers_that_do_not_fit_the_levels_are_refused() -> None:
@@ -106,16 +167,14 @@ def test_numbers_that_do_not_fit_the_levels_are_refused() -> None:
         theory.variance_of_authority_mean([0.1, 0.9], [3, 4])
 
 
-@pytest.mark.parametrize("case", cases(FORMULAS, "ignored_cluster_"))
-def test_ignored_clustering_with_known_variances_agrees_with_the_reference(case: Case) -> None:
+@pytest.mark.reference("formulas", "ignored_cluster_")
+def test_ignored_clustering_with_known_variances_agrees_with_the_reference(case: Case, agree: Agree) -> None:
     """The naive variance is short by the design effect."""
-    given, expected, tolerance = case["inputs"], case["expected"], case["tolerance"]
+    given = case["inputs"]
     icc = given["var_between"] / (given["var_between"] + given["var_within"])
     effect = theory.design_effect(given["m"], icc)
     size = theory.size_with_misstated_variance(1 / effect)
-    assert effect == pytest.approx(expected["design_effect"], abs=tolerance)
-    assert size == pytest.approx(expected["type1"], abs=tolerance)
-    assert 1 - size == pytest.approx(expected["coverage_95"], abs=tolerance)
+    agree(case, {"design_effect": effect, "type1": size, "coverage_95": 1 - size})
 
 
 @pytest.mark.parametrize(
@@ -159,7 +218,7 @@ def test_naive_t_size_is_the_rejection_rate_of_simulated_trials(
     assert rate == pytest.approx(size, abs=monte_carlo_error(size, n_trials))
 
 
-@pytest.mark.parametrize("case", cases(EXACT, "size_"))
+@pytest.mark.reference("cluster_tests", "size_")
 def test_cluster_robust_tests_have_their_exact_rejection_rates(case: Case) -> None:
     """Ten tests by arm sizes, unequal variances and effects; values from a Beta integral."""
     given, expected = case["inputs"], case["expected"]
@@ -215,7 +274,7 @@ def test_what_one_cluster_in_an_arm_leaves_undefined_is_refused() -> None:
 
 def test_permutation_tests_have_their_smallest_p_and_size() -> None:
     """Counted over all arrangements, the mirror image included where arms are equal."""
-    for entry in load(EXACT)["attainable_p_values"]["randomisation_test"]:
+    for entry in json.loads(EXACT.read_text())["attainable_p_values"]["randomisation_test"]:
         arms = (entry["treated"], entry["G"] - entry["treated"])
         assert theory.smallest_permutation_p(*arms) == pytest.approx(entry["min_p"], abs=1e-12)
         assert theory.permutation_size(*arms) == pytest.approx(entry["exact_size"], abs=1e-12)

@@ -1,8 +1,6 @@
 """Power and MDES against other algorithms, other software and published trials."""
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,23 +9,8 @@ import pytest
 from design_sim import theory
 
 Case = Mapping[str, Any]
-REFERENCE = Path(__file__).parents[1] / "reference"
-FORMULAS = "closed_form/formulas.json"
-PACKAGES = "closed_form/packages.json"
-GROWTH = "closed_form/longitudinal_powerlmm.json"
-
-
-def load(name: str) -> dict[str, Any]:
-    """A stored reference file."""
-    stored: dict[str, Any] = json.loads((REFERENCE / name).read_text())
-    return stored
-
-
-def cases(name: str, start: str) -> list[Any]:
-    """The cases of a file whose id begins with `start`, as test parameters."""
-    chosen = [case for case in load(name)["cases"] if case["id"].startswith(start)]
-    assert chosen, f"no case {start} in {name}"
-    return [pytest.param(case, id=case["id"]) for case in chosen]
+Agree = Callable[[Case, Mapping[str, Any]], None]
+AgreeOnNumber = Callable[[Case, Callable[[float], float]], None]
 
 
 def monte_carlo_error(rate: float, n: int) -> float:
@@ -81,41 +64,117 @@ def test_power_below_alpha_is_refused() -> None:
         theory.mdes(1.0, 10, alpha=0.05, power=0.04)
 
 
-@pytest.mark.parametrize("case", cases(PACKAGES, "t2_"))
-def test_power_agrees_with_pwr(case: Case) -> None:
+@pytest.mark.reference("packages", "t2_(?!n_for)")
+def test_power_agrees_with_pwr(case: Case, agree: Agree) -> None:
     """The R package pwr uses the same noncentral t."""
-    given, expected = case["inputs"], case["expected"]
-    n1 = given.get("n1", given.get("n_per_arm", expected.get("n_per_arm")))
+    given = case["inputs"]
+    n1 = given.get("n1", given.get("n_per_arm"))
     n2 = given.get("n2", n1)
-    power = theory.t_test_power(given["d"], np.sqrt(1 / n1 + 1 / n2), n1 + n2 - 2)
-    assert power == pytest.approx(expected.get("power", given.get("power")), abs=case["tolerance"])
+    power = theory.t_test_power(given["d"], np.sqrt(1 / n1 + 1 / n2), n1 + n2 - 2, given["alpha"])
+    agree(case, {"power": power})
 
 
-@pytest.mark.parametrize("case", cases(PACKAGES, "prop2_"))
-def test_z_power_agrees_with_pwr_on_the_arcsine_scale(case: Case) -> None:
+@pytest.mark.reference("packages", "t2_n_for")
+def test_number_of_families_agrees_with_pwr(case: Case, agree_on_number: AgreeOnNumber) -> None:
+    """The number an arm at which power is reached, before rounding up."""
+    d = case["inputs"]["d"]
+    agree_on_number(case, lambda n: float(theory.t_test_power(d, np.sqrt(2 / n), 2 * n - 2)))
+
+
+@pytest.mark.reference("packages", "prop2_")
+def test_z_power_agrees_with_pwr_on_the_arcsine_scale(case: Case, agree: Agree) -> None:
     """On the arcsine scale the standard error is known, so that infinite df give pwr's z test."""
     given = case["inputs"]
-    power = theory.t_test_power(given["h"], np.sqrt(1 / given["n1"] + 1 / given["n2"]), np.inf)
-    assert power == pytest.approx(case["expected"]["power"], abs=case["tolerance"])
+    std_error = np.sqrt(1 / given["n1"] + 1 / given["n2"])
+    agree(case, {"power": theory.t_test_power(given["h"], std_error, np.inf, given["alpha"])})
 
 
-@pytest.mark.parametrize("case", cases(GROWTH, "plmm_"))
-def test_power_agrees_with_powerlmm_at_its_standard_error_and_df(case: Case) -> None:
-    """Whatever the design, power is that of its standard error and degrees of freedom."""
-    slope = case["inputs"]["resolved"]["slope_diff"]
-    for method in case["expected"].values():
-        power = theory.t_test_power(slope, method["se"], method["df"])
-        assert power == pytest.approx(method["power"], abs=case["tolerance"])
-
-
-@pytest.mark.parametrize("case", cases(FORMULAS, "rdss_two_arm"))
-def test_power_of_the_two_arm_trial_agrees_with_the_reference(case: Case) -> None:
+@pytest.mark.reference("formulas", "rdss_two_arm")
+def test_power_of_the_two_arm_trial_agrees_with_the_reference(case: Case, agree: Agree) -> None:
     """The textbook two-arm trial is the simplest case of all."""
-    given, expected = case["inputs"], case["expected"]
+    given = case["inputs"]
     std_error = given["sigma"] * np.sqrt(2 / given["n_per_arm"])
-    power = theory.t_test_power(given["effect"], std_error, 2 * given["n_per_arm"] - 2)
-    assert std_error == pytest.approx(expected["true_se"], abs=case["tolerance"])
-    assert power == pytest.approx(expected["power"], abs=case["tolerance"])
+    power = theory.t_test_power(given["effect"], std_error, 2 * given["n_per_arm"] - 2, given["alpha"])
+    agree(case, {"true_se": std_error, "power": power})
+
+
+@pytest.mark.reference("formulas", "assurance_")
+def test_assurance_agrees_with_the_reference(case: Case, agree: Agree) -> None:
+    """Power averaged over a normal prior, by its favourable tail and by both."""
+    given = case["inputs"]
+    std_error = given["sigma"] * np.sqrt(2 / given["n_per_arm"])
+    prior, half = (given["prior_mean"], given["prior_sd"]), given["alpha"] / 2
+    found = {
+        "power_at_prior_mean": theory.t_test_power(
+            given["prior_mean"], std_error, np.inf, half, one_sided=True
+        ),
+        "assurance_upper_tail": theory.assurance(*prior, std_error, alpha=half, one_sided=True),
+        "assurance_two_sided": theory.assurance(*prior, std_error, alpha=given["alpha"]),
+    }
+    agree(case, found)
+
+
+@pytest.mark.parametrize("df", [4.0, np.inf])
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_assurance_is_the_mean_of_power_over_the_prior(df: float, one_sided: bool) -> None:
+    """That is its definition: power integrated over the prior's density."""
+    effects = np.linspace(0.3 - 9 * 0.2, 0.3 + 9 * 0.2, 721)
+    density = np.exp(-(((effects - 0.3) / 0.2) ** 2) / 2)
+    power = theory.t_test_power(effects, 0.15, df, one_sided=one_sided)
+    expected = power @ density / density.sum()
+    found = theory.assurance(0.3, 0.2, 0.15, df, one_sided=one_sided)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("df", [2.0, 9.5, np.inf])
+def test_one_sided_tests_share_out_the_power_of_a_two_sided_one(df: float) -> None:
+    """At half the level each, the two tails are what the two-sided test rejects in."""
+    tails = [theory.t_test_power(effect, 0.4, df, 0.025, one_sided=True) for effect in (0.5, -0.5)]
+    assert sum(tails) == pytest.approx(theory.t_test_power(0.5, 0.4, df), abs=1e-11)
+
+
+def test_customary_multiplier_nears_the_mdes_as_degrees_of_freedom_grow() -> None:
+    """It leaves out what the noncentral t has of skewness, 5 per cent at 2 df and nothing at infinity."""
+    ratios = [float(theory.mdes(1.0, df)) / theory.mdes_multiplier(df) for df in (2, 20, np.inf)]
+    assert ratios[0] == pytest.approx(1.05, abs=0.01)
+    assert ratios[1] == pytest.approx(1, abs=0.002)
+    assert ratios[2] == pytest.approx(1, abs=2e-6)
+
+
+def test_number_of_units_has_the_power_asked_for() -> None:
+    """Power at the number found is the power asked for; where it is there from the first, none is sought."""
+
+    def power(n: float) -> float:
+        return float(theory.t_test_power(0.4, np.sqrt(4 / n), n - 2))
+
+    assert power(theory.units_for_power(power, 0.9, fewest=4)) == pytest.approx(0.9, abs=1e-10)
+    assert theory.units_for_power(power, 0.2, fewest=400) == 400
+
+
+def test_power_that_families_cannot_buy_is_refused() -> None:
+    """With four authorities an arm and ICC .05, families without end leave a standard error of .16."""
+
+    def power(n: float) -> float:
+        return float(theory.t_test_power(0.2, np.sqrt(2 * theory.design_effect(n, 0.05) / (4 * n)), 6))
+
+    with pytest.raises(ValueError, match="no number of units"):
+        theory.units_for_power(power)
+
+
+def test_impossible_levels_and_powers_are_refused() -> None:
+    """A level or power outside 0 to 1 is a slip, such as a percentage."""
+    with pytest.raises(ValueError, match="alpha"):
+        theory.t_test_power(0.5, 0.2, 10, alpha=5.0)
+    with pytest.raises(ValueError, match="alpha"):
+        theory.t_test_power(0.5, 0.2, 10, alpha=0.6, one_sided=True)
+    with pytest.raises(ValueError, match="power"):
+        theory.mdes_multiplier(10, power=80)
+    with pytest.raises(ValueError, match="power"):
+        theory.units_for_power(lambda n: n, power=80)
+    with pytest.raises(ValueError, match="prior_sd"):
+        theory.assurance(0.3, -0.1, 0.2)
+    with pytest.raises(ValueError, match="risk"):
+        theory.risk_difference_std_error(36.2, 44.8, 100, 100)
 
 
 def test_family_group_conferencing_trial_has_its_power_and_mdes() -> None:

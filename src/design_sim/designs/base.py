@@ -39,6 +39,10 @@ class Design(Protocol):
         """The world's occasions that are observed, and which of them are follow-up."""
         ...
 
+    def pooled(self, occasions: Ints) -> Ints | None:
+        """The period that each occasion is analysed in, (occasion,); None where they are one each."""
+        ...
+
     def n_enrolled(self, world: WorldSettings) -> int:
         """How many authorities the study enrols."""
         ...
@@ -72,6 +76,10 @@ class FollowUp(Stated):
     """Years before the start in which the outcome is observed too."""
 
     staggered: ClassVar[bool] = False
+
+    def pooled(self, occasions: Ints) -> Ints | None:
+        """None: every occasion is analysed as it is."""
+        return None
 
 
 def follow_up_occasions(design: FollowUp, time: Time) -> tuple[Ints, Bools]:

@@ -63,6 +63,10 @@ class DifferenceInDifferences(Stated):
         occasions = time.occasions_of(start - self.years_before, start + self.years_after)
         return occasions, occasions >= time.start
 
+    def pooled(self, occasions: Ints) -> Ints | None:
+        """None: every occasion is analysed as it is."""
+        return None
+
     def n_enrolled(self, world: WorldSettings) -> int:
         """Adopters and those that they are compared with."""
         return world.authorities if self.comparisons is None else self.adopters + self.comparisons

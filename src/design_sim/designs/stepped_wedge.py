@@ -55,6 +55,10 @@ class SteppedWedge(Stated):
     """Occasions observed before the first step."""
     after: Occasions = 1
     """Occasions observed from the last step on."""
+    periods: Annotated[tuple[Occasions, ...], Field(strict=False)] | None = None
+    """Lengths of the periods in occasions, where they are not equal: the first lies before the first step,
+    and each of the others begins with one. `before`, `every` and `after` are then not given. The analysis has
+    one figure for each period."""
     transition: Annotated[int, Field(ge=0, le=360)] = 0
     """Occasions from an authority's start on that are left out of the analysis, while it changes over."""
     around: Occasions | None = None
@@ -67,6 +71,16 @@ class SteppedWedge(Stated):
     def _fits(self) -> Self:
         if self.steps > self.authorities:
             raise ValueError(f"steps: {self.steps} steps for {self.authorities} authorities leave some empty")
+        if self.periods is None:
+            return self
+        for key in ("before", "every", "after", "around", "transition"):
+            if key in self.model_fields_set:
+                raise ValueError(f"{key} has no effect with periods; leave one of them out")
+        if len(self.periods) != self.steps + 1:
+            raise ValueError(
+                f"periods: {len(self.periods)} lengths for {self.steps} steps; allowed: {self.steps + 1}, "
+                "one before the first step and one from each"
+            )
         return self
 
     def allocate(self, world: World, streams: Streams) -> Allocation:
@@ -74,7 +88,7 @@ class SteppedWedge(Stated):
         order = np.tile(np.arange(world.n_authorities), (world.n_replicates, 1))
         streams.rng("allocation").permuted(order, axis=1, out=order)
         step = np.sort(np.arange(self.authorities) % self.steps)
-        start = world.settings.time.start + step * self.every
+        start = world.settings.time.start + self._steps_at[step]
         occasions, _ = self.occasions(world.settings.time)
         return Allocation(
             unit=order[:, : self.authorities],
@@ -87,9 +101,23 @@ class SteppedWedge(Stated):
 
     def occasions(self, time: Time) -> tuple[Ints, Bools]:
         """All occasions of the wedge; all of them are compared."""
-        last = time.start + (self.steps - 1) * self.every + self.after
-        occasions = np.arange(time.start - self.before, last)
+        last = time.start + int(self._steps_at[-1]) + (self.periods[-1] if self.periods else self.after)
+        before = self.periods[0] if self.periods else self.before
+        occasions = np.arange(time.start - before, last)
         return occasions, np.ones(occasions.size, dtype=np.bool_)
+
+    @property
+    def _steps_at(self) -> Ints:
+        """When each step is, in occasions from the first: (step,)."""
+        if self.periods is None:
+            return np.arange(self.steps) * self.every
+        return np.cumsum([0, *self.periods[1:-1]])
+
+    def pooled(self, occasions: Ints) -> Ints | None:
+        """The period that each occasion is analysed in, (occasion,); None where they are one each."""
+        if self.periods is None:
+            return None
+        return np.repeat(np.arange(len(self.periods)), self.periods)
 
     def n_enrolled(self, world: WorldSettings) -> int:
         """All that start, sooner or later."""
@@ -104,10 +132,17 @@ class SteppedWedge(Stated):
         """More authorities or occasions than there are."""
         faults = too_many("authorities", self.authorities, world)
         time = world.time
-        if self.before > time.start:
-            faults.append(f"before: {self.before} occasions; world.time has {time.start} before the start")
-        wanted, there = (self.steps - 1) * self.every + self.after, time.occasions - time.start
-        if wanted > there:
+        occasions, _ = self.occasions(time)
+        before, wanted = int(time.start - occasions[0]), int(occasions[-1] + 1 - time.start)
+        there = time.occasions - time.start
+        if before > time.start:
+            key = "periods" if self.periods else "before"
+            faults.append(f"{key}: {before} occasions; world.time has {time.start} before the start")
+        if wanted > there and self.periods:
+            faults.append(
+                f"periods: they take {wanted} occasions from the start on; world.time has {there} of them"
+            )
+        elif wanted > there:
             faults.append(
                 f"steps: {self.steps} steps, {self.every} occasions apart, and {self.after} after the last "
                 f"take {wanted} occasions; world.time has {there} from the start on"

@@ -7,9 +7,12 @@ from design_sim.estimators.base import Estimates, Estimator, Status
 from design_sim.estimators.cluster_means import ClusterMeans
 from design_sim.estimators.clustered_regression import ClusteredRegression
 from design_sim.estimators.gee import Gee
+from design_sim.estimators.instrumental_variables import InstrumentalVariables
 from design_sim.estimators.likelihood_ratio import LikelihoodRatio
+from design_sim.estimators.logistic_mixed_model import LogisticMixedModel
 from design_sim.estimators.mixed_model import MixedModel
 from design_sim.estimators.permutation import Permutation
+from design_sim.estimators.poisson_mixed_model import PoissonMixedModel
 from design_sim.estimators.statsmodels_reference import StatsmodelsMixedLM, StatsmodelsOLS
 from design_sim.estimators.two_way_fixed_effects import TwoWayFixedEffects
 from design_sim.estimators.wild_bootstrap import WildBootstrap
@@ -20,6 +23,9 @@ ESTIMATORS: dict[str, type] = {
     "mixed_model": MixedModel,
     "gee": Gee,
     "likelihood_ratio": LikelihoodRatio,
+    "logistic_mixed_model": LogisticMixedModel,
+    "poisson_mixed_model": PoissonMixedModel,
+    "instrumental_variables": InstrumentalVariables,
     "two_way_fixed_effects": TwoWayFixedEffects,
     "wild_bootstrap": WildBootstrap,
     "permutation": Permutation,

@@ -10,6 +10,7 @@ from numpy.random import Generator
 from design_sim.arrays import Batch, Floats, Ints
 from design_sim.numerics.student import t_p_value, t_quantile
 from design_sim.panel import Panel
+from design_sim.roster import Level
 
 Needs = Literal["means", "cells", "families"]
 """What of a cell an estimator reads: n and mean; the within sum of squares too; every family singly."""
@@ -129,6 +130,22 @@ class Estimator(Protocol):
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; `rng` serves methods that draw, and no other."""
         ...
+
+
+def outcomes_of(estimator: Estimator) -> tuple[str, ...] | None:
+    """The kinds of outcome that an estimator takes, its `outcomes`; None for one that takes any."""
+    kinds: tuple[str, ...] | None = getattr(estimator, "outcomes", None)
+    return kinds
+
+
+def needs_uptake(estimator: Estimator) -> bool:
+    """Whether an estimator reads which families took part; it then says so by `needs_uptake`."""
+    return bool(getattr(estimator, "needs_uptake", False))
+
+
+def levels_below(estimator: Estimator) -> tuple[Level, ...]:
+    """Levels below the authority whose units an estimator tells apart, by its setting `levels`, if any."""
+    return tuple(getattr(estimator, "levels", ()))[1:]
 
 
 def t_estimates(

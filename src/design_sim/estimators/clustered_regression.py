@@ -27,6 +27,7 @@ from pydantic import Field, model_validator
 from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.estimators.base import TEST_WORDS, Estimates, Needs, Status, t_estimates
+from design_sim.estimators.covariates import covariates_of
 from design_sim.numerics.cluster_variance import (
     ClusterRobust,
     DegreesOfFreedom,
@@ -115,7 +116,7 @@ class ClusteredRegression(Stated):
         cells = cells.over(panel.follow_up)
         treated = follow_up_arm(panel)
         if self.covariates or panel.assigned != "authority":
-            values = [covariate(panel, name) for name in self.covariates]
+            values = covariates_of(panel, self.covariates)
             return adjusted_regression(self, panel.roster, cells, treated, values, panel.alpha)
         first = np.searchsorted(panel.roster.authority, np.arange(panel.n_authorities))
         clusters = cells.pool(panel.roster, "authority")
@@ -335,7 +336,7 @@ def coefficients_of(panel: Panel, covariates: tuple[str, ...], weights: Weights)
     """What each covariate adds to the outcome for each of its units, (replicate,) by name."""
     if not covariates:
         return {}
-    values = [covariate(panel, name) for name in covariates]
+    values = covariates_of(panel, covariates)
     cells = Cells(panel.cells.n, panel.cells.mean).over(panel.follow_up)
     rows = regress_rows(weights, panel.roster, cells, follow_up_arm(panel), values)
     return {
@@ -403,10 +404,3 @@ def _complete(cells: Cells, covariates: list[Floats]) -> Cells:
         mean = np.where(n > 0, mean, 0.0)
         ss = None if ss is None else np.where(n > 0, ss, 0.0)
     return Cells(n, mean, ss)
-
-
-def covariate(panel: Panel, name: str) -> Floats:
-    """A covariate of the panel by its name, (replicate, row)."""
-    if name not in panel.covariates:
-        raise ValueError(f"the panel has no covariate {name!r}, only {sorted(panel.covariates)}")
-    return panel.covariates[name]

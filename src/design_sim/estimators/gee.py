@@ -113,6 +113,11 @@ class Gee(Stated):
         return "cells" if self.working == "exchangeable" else "means"
 
     @property
+    def outcomes(self) -> tuple[str, ...] | None:
+        """The kinds of outcome that its family is for."""
+        return {"gaussian": None, "binomial": ("binary",), "poisson": ("count",)}[self.family]
+
+    @property
     def convention(self) -> str:
         """What it does, in words."""
         link = {"gaussian": "identity", "binomial": "logit", "poisson": "log"}[self.family]

@@ -16,8 +16,8 @@ from numpy.random import Generator
 
 from design_sim.arrays import Floats
 from design_sim.estimators.base import Estimates, Needs, Status
-from design_sim.estimators.mixed_model import cluster_moments
-from design_sim.numerics.intercept_model import ClusterMoments
+from design_sim.estimators.family_moments import Families
+from design_sim.numerics.mixed.intercept_model import ClusterMoments
 from design_sim.panel import Panel
 from design_sim.stated import Stated
 
@@ -62,7 +62,7 @@ class LikelihoodRatio(Stated):
         """
         from scipy import stats
 
-        moments = cluster_moments(panel, ())
+        moments = Families.after_start(panel, ()).moments("authority")
         treated = moments.regressors[:, :, -1]
         seen = moments.n > 0
         few = ~((seen & (treated == 1)).any(axis=1) & (seen & (treated == 0)).any(axis=1))

@@ -1,26 +1,35 @@
-"""Mixed model: families within authorities, a random intercept of the authority, by REML.
+"""Mixed model: families within workers, teams and authorities, random intercepts of those, by REML.
 
 The analysis to choose where authorities differ in their numbers of families or families in covariates: it
 weighs authorities by what they tell, and with equal numbers and no covariates equals the t test on cluster
 means unless the variance between authorities is estimated as 0. It targets an average between the average
 authority and the average family. It is biased where who is treated is not random; with few authorities its
-normal test rejects far too often, its Satterthwaite test roughly as often as it should.
+normal test rejects far too often, its Satterthwaite test roughly as often as it should, and that of Kenward
+and Roger too seldom rather than too often.
 
-Source: Kuznetsova, Brockhoff and Christensen (2017), lmerTest, Journal of Statistical Software 82(13); Li and
-Redden (2015), Statistics in Medicine 34, 3531-3545 (degrees of freedom where clusters are few).
+Decision: where a variance is estimated as 0, Satterthwaite's df are lmerTest's, which are those of the model
+without that random intercept; so a trial whose authorities seem alike is tested with the df of its workers,
+or of its families. Kenward and Roger's, as in pbkrtest, go on counting authorities.
+
+Source: Kuznetsova, Brockhoff and Christensen (2017), lmerTest, Journal of Statistical Software 82(13);
+Halekoh and Hojsgaard (2014), pbkrtest, Journal of Statistical Software 59(9); Li and Redden (2015),
+Statistics in Medicine 34, 3531-3545 (degrees of freedom where clusters are few).
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.random import Generator
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from design_sim.arrays import Bools, Floats
-from design_sim.cells import Cells
+from design_sim.arrays import Floats, Ints
 from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
-from design_sim.numerics.intercept_model import ClusterMoments, Verdict
-from design_sim.numerics.random_intercept import fit_random_intercept
+from design_sim.estimators.family_moments import Families
+from design_sim.numerics.mixed.effect_test import SmallSample
+from design_sim.numerics.mixed.intercept_model import InterceptFits, Verdict
+from design_sim.numerics.mixed.nested_model import MixedFits
+from design_sim.numerics.mixed.random_intercept import fit_random_intercept
+from design_sim.numerics.mixed.several_intercepts import fit_nested_intercepts
 from design_sim.panel import Panel
 from design_sim.roster import Roster
 from design_sim.stated import Stated
@@ -33,22 +42,82 @@ _STATUS_OF = {
     Verdict.NO_VARIATION: Status.NO_VARIATION,
     Verdict.NOT_CONVERGED: Status.NOT_CONVERGED,
 }
+Unit = Literal["authority", "team", "worker"]
+_NESTING: tuple[Unit, ...] = ("authority", "team", "worker")
 
 
 class MixedModel(Stated):
-    """Effect of assigned treatment in a random-intercept model of the families observed after the start."""
+    """Effect of assigned treatment in a model with random effects of authorities, and of what is in them."""
 
     estimator: Literal["mixed_model"] = "mixed_model"
-    df: Literal["satterthwaite", "normal"] = "satterthwaite"
-    """Degrees of freedom of the test and interval; `normal` is what much software reports, and rejects too
-    often where authorities are few."""
+    df: Literal["satterthwaite", "kenward_roger", "normal"] = "satterthwaite"
+    """Degrees of freedom of the test and interval. `kenward_roger` adjusts the standard error too;
+    `normal` is what much software reports, and rejects too often where authorities are few."""
+    levels: Annotated[tuple[Unit, ...], Field(strict=False)] = ("authority",)
+    """A list of the levels whose units have random intercepts, the authority first, and downwards."""
+    period_effects: bool = False
+    """Whether every occasion has a fixed effect. All occasions are then read, also those before the start,
+    and a family counts as treated from its start on, which need not be the same for all."""
+    authority_by_occasion: bool = False
+    """Whether every authority has a random effect at every occasion too (nested exchangeable), so that
+    families of the same occasion are more alike."""
     covariates: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Covariates of the panel to adjust for, by name."""
 
     needs: ClassVar[Needs] = "cells"
     by_allocation: ClassVar[bool] = False
-    staggered: ClassVar[bool] = False
-    needs_before: ClassVar[bool] = False
+    within: ClassVar[bool] = True
+
+    @property
+    def needs_before(self) -> bool:
+        """Whether it reads occasions before the start."""
+        return self.period_effects
+
+    @property
+    def staggered(self) -> bool:
+        """Whether it takes a study whose units start at different occasions."""
+        return self.period_effects
+
+    @model_validator(mode="after")
+    def _nested(self) -> Self:
+        places = [_NESTING.index(level) for level in self.levels]
+        if not places or places[0] != 0 or sorted(set(places)) != places:
+            allowed = "authority, and below it team, worker, or both in this order"
+            raise ValueError(f"levels: found {', '.join(self.levels) or 'none'}; allowed: {allowed}")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_occasions_apart(self) -> Self:
+        if self.authority_by_occasion and not self.period_effects:
+            raise ValueError("authority_by_occasion tells occasions apart and needs period_effects = true")
+        if self.authority_by_occasion and len(self.levels) > 1:
+            raise ValueError("authority_by_occasion is allowed with levels authority alone")
+        return self
+
+    @property
+    def convention(self) -> str:
+        """What it does, in words."""
+        levels = " and ".join("cluster" if level == "authority" else level for level in self.levels)
+        effects = f"random intercept of {levels}"
+        if self.authority_by_occasion:
+            effects += " and of the cluster's occasion"
+        periods = ", fixed effects of occasions" if self.period_effects else ""
+        test = {
+            "satterthwaite": "t with Satterthwaite df",
+            "kenward_roger": "Kenward-Roger standard error and df",
+            "normal": "normal test",
+        }[self.df]
+        return f"linear mixed model by REML, {effects}{periods}; {test}"
+
+    def coefficients(self, panel: Panel) -> dict[str, Floats]:
+        """What each covariate adds for each of its units, (replicate,) by name."""
+        collect = Families.by_occasion if self.period_effects else Families.after_start
+        families = collect(panel, self.covariates)
+        last = len(self.covariates)
+        return {
+            name: self._fit(families.asking_about(last - place)).estimate
+            for place, name in enumerate(self.covariates)
+        }
 
     def estimate(self, panel: Panel, rng: Generator) -> Estimates:
         """Analyse every replicate of a panel; draws nothing.
@@ -56,115 +125,54 @@ class MixedModel(Stated):
         Returns
         -------
         Estimates
-            `BOUNDARY` where the variance between authorities is estimated as 0: the answer is then that of
-            least squares, with families less regressors as df, as lmerTest has it. `TOO_FEW_CLUSTERS` where
-            an arm is empty, authorities are no more than the regressors that are constant in an authority,
-            or there are not enough families to tell variation within authorities. `SINGULAR` where a
-            regressor is a combination of the others, `NO_VARIATION` where families of an authority do not
-            differ at all, `NOT_CONVERGED` where the search failed or the variance ratio has no bound.
+            `BOUNDARY` where a variance is estimated as 0. `TOO_FEW_CLUSTERS` where an arm is empty,
+            authorities are no more than the regressors that are constant in an authority, or the variances
+            cannot be told apart, as with one worker in every team. `SINGULAR` where a regressor is a
+            combination of the others, `NO_VARIATION` where families do not differ at all beyond what the
+            model gives them in common, `NOT_CONVERGED` where the search failed or a variance ratio has no
+            bound.
+
+        Raises
+        ------
+        ValueError
+            If the rows of the panel do not tell a level's units apart, or treatment changes after the start
+            and `period_effects` is not set.
         """
-        moments = cluster_moments(panel, self.covariates)
-        fits = fit_random_intercept(moments)
+        collect = Families.by_occasion if self.period_effects else Families.after_start
+        families = collect(panel, self.covariates)
+        fits = self._fit(families)
         status = np.array([_STATUS_OF[verdict] for verdict in Verdict], dtype=np.int64)[fits.verdict]
-        status = np.where(_both_arms(moments), status, Status.TOO_FEW_CLUSTERS)
+        status = np.where(families.both_arms, status, Status.TOO_FEW_CLUSTERS)
         df = np.full(1, np.inf) if self.df == "normal" else fits.df
         return t_estimates(fits.estimate, fits.std_error, df, panel.alpha, status)
 
+    def _fit(self, families: Families) -> InterceptFits | MixedFits:
+        small_sample: SmallSample = "satterthwaite" if self.df == "normal" else self.df
+        moments = families.moments(self.levels[-1], by_occasion=self.authority_by_occasion)
+        if self.authority_by_occasion:
+            n_clusters = families.roster.n_units("authority")
+            parents = (np.repeat(np.arange(n_clusters), moments.n.shape[1] // n_clusters),)
+            return fit_nested_intercepts(moments, parents, small_sample)
+        if len(self.levels) == 1:
+            return fit_random_intercept(moments, small_sample)
+        return fit_nested_intercepts(moments, parents_of(families.roster, self.levels), small_sample)
 
-def cluster_moments(panel: Panel, covariates: tuple[str, ...]) -> ClusterMoments:
-    """What the model of the families observed after the start reads of a panel.
 
-    Families of several occasions count as different ones. Rows may be authorities, workers or single
-    families; covariates enter by their means and cross-products in an authority. A row without a
-    covariate (nan) does not count.
+def parents_of(roster: Roster, levels: tuple[Unit, ...]) -> tuple[Ints, ...]:
+    """For every level but the first, from the lowest up: the unit above that each of its units belongs to.
 
     Raises
     ------
     ValueError
-        If the panel's cells carry no sums of squares, or a covariate is not in the panel.
+        If a level has no more units than the one above.
     """
-    missing = [name for name in covariates if name not in panel.covariates]
-    if missing:
-        raise ValueError(f"the panel has no covariate {', '.join(missing)}")
-    values = [panel.covariates[name] for name in covariates]
-    rows = _complete(panel.cells.over(panel.follow_up), values)
-    families = rows.pool(panel.roster, "authority")
-    if families.ss is None:
-        raise ValueError("a mixed model needs the sums of squares within cells, and the panel has none")
-    n, mean = families.n[:, :, 0], families.mean[:, :, 0]
-    ss = families.ss[:, :, 0]
-    within = np.where(n > 0, ss, 0.0).sum(axis=1) if (n == 0).any() else ss.sum(axis=1)
-    treated = panel.treated_authority.astype(np.float64)
-    means, squares, products = _covariate_moments(rows, panel.roster, values)
-    regressors = _stacked([np.ones_like(treated), *means, treated])
-    return ClusterMoments(n, mean, within, regressors, squares, products)
-
-
-def _complete(rows: Cells, covariates: list[Floats]) -> Cells:
-    """The rows with nobody in those of which a covariate is not known."""
-    unknown = [np.isnan(x)[:, :, np.newaxis] for x in covariates if np.isnan(x).any()]
-    if not unknown or rows.ss is None:
-        return rows
-    known = ~np.logical_or.reduce(np.broadcast_arrays(*unknown))
-    return Cells(np.where(known, rows.n, 0.0), rows.mean, np.where(known, rows.ss, 0.0))
-
-
-def _covariate_moments(
-    rows: Cells, roster: Roster, covariates: list[Floats]
-) -> tuple[list[Floats], Floats, Floats]:
-    """Means of covariates by authority, and their cross-products within authorities with each other and y.
-
-    The cross-products have the intercept's place first and the treatment's last, both 0.
-    """
-    n, outcome = rows.n[:, :, 0], rows.mean[:, :, 0]
-    size = len(covariates) + 2
-    if not covariates or roster.n_units("authority") == roster.n_rows:
-        means = [np.where(np.isnan(x), 0.0, x) for x in covariates]
-        return means, np.zeros((1, size, size)), np.zeros((1, size))
-    seen = n > 0
-    outcome = np.where(seen, outcome, 0.0)
-    outcome = outcome - outcome.mean(axis=1, keepdims=True)
-    count = np.maximum(roster.pool(n, "authority"), 1.0)
-    means, deviations = [], []
-    for x in covariates:
-        known = np.where(seen, x, 0.0)
-        means.append(roster.pool(n * known, "authority") / count)
-        deviations.append(_deviation(known, n, roster.spread(means[-1], "authority")))
-    axis = max(deviation.shape[0] for deviation in deviations)
-    squares, products = np.zeros((axis, size, size)), np.zeros((outcome.shape[0], size))
-    for i, first in enumerate(deviations, start=1):
-        weighted = n * first
-        if weighted.any():
-            products[:, i] = _row_sums(weighted, outcome)
-            for j, second in enumerate(deviations, start=1):
-                squares[:, i, j] = _row_sums(weighted, second)
-    return means, squares, products
-
-
-def _deviation(values: Floats, n: Floats, means: Floats) -> Floats:
-    """Deviations from the authority's mean; exactly 0 where a covariate does not vary but for rounding."""
-    deviation: Floats = np.where(n > 0, values - means, 0.0)
-    negligible = np.abs(deviation).max() <= 1e-12 * np.abs(values).max()
-    return np.zeros_like(deviation) if negligible else deviation
-
-
-def _row_sums(first: Floats, second: Floats) -> Floats:
-    """Sums over rows of products, (replicate,), either replicate axis being 1 or full."""
-    if first.shape[0] == 1:
-        fixed: Floats = second @ first[0]
-        return fixed
-    varying: Floats = np.einsum("rc,rc->r", first, np.broadcast_to(second, first.shape))
-    return varying
-
-
-def _stacked(columns: list[Floats]) -> Floats:
-    """Columns (replicate or 1, authority) as one array (replicate or 1, authority, column)."""
-    axis = max(column.shape[0] for column in columns)
-    return np.stack([np.broadcast_to(column, (axis, column.shape[1])) for column in columns], axis=2)
-
-
-def _both_arms(moments: ClusterMoments) -> Bools:
-    """Whether somebody was observed in either arm, (replicate or 1,)."""
-    seen, treated = moments.n > 0, moments.regressors[:, :, -1] == 1
-    both: Bools = (seen & treated).any(axis=1) & (seen & ~treated).any(axis=1)
-    return both
+    parents = []
+    for above, level in zip(levels[-2::-1], levels[:0:-1], strict=True):
+        index = getattr(roster, level)
+        _, first = np.unique(index, return_index=True)
+        if first.size == roster.n_units(above):
+            raise ValueError(
+                f"levels: the panel has one {level} in every {above}, and cannot tell the two apart"
+            )
+        parents.append(getattr(roster, above)[first])
+    return tuple(parents)

@@ -13,6 +13,7 @@ import numpy as np
 
 from design_sim.arrays import Batch, Bools, Floats
 from design_sim.cells import Cells
+from design_sim.estimators.covariates import covariates_of
 from design_sim.numerics.estimating_equations import ClusteredCells, row_sums
 from design_sim.numerics.least_squares import standardise
 from design_sim.panel import Panel
@@ -77,11 +78,8 @@ def regression_cells(
         If a covariate is not in the panel, or cells of several families carry no sum of squares though one
         is wanted.
     """
-    missing = [name for name in covariates if name not in panel.covariates]
-    if missing:
-        raise ValueError(f"the panel has no covariate {', '.join(missing)}, only {sorted(panel.covariates)}")
     roster, at, first = panel.roster, panel.follow_up, _first_rows(panel)
-    values = [panel.covariates[name] for name in covariates]
+    values = covariates_of(panel, tuple(covariates))
     rows, values = _complete(_follow_up(panel.cells, at, squares=squares), values)
     treated = panel.treated[:, :, at]
     alike = panel.assigned == "authority"

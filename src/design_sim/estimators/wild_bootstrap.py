@@ -36,10 +36,10 @@ from design_sim.estimators.clustered_regression import (
     TREATED,
     Fit,
     coefficients_of,
-    covariate,
     follow_up_arm,
     regress_rows,
 )
+from design_sim.estimators.covariates import covariates_of
 from design_sim.estimators.two_way_fixed_effects import regress_two_way
 from design_sim.numerics.bootstrap_weights import (
     BootstrapWeights,
@@ -182,7 +182,7 @@ class WildBootstrap(Stated):
         cells = Cells(panel.cells.n, panel.cells.mean)
         if self.model == "clustered_regression":
             cells = cells.over(panel.follow_up)
-            values = [covariate(panel, name) for name in self.covariates]
+            values = covariates_of(panel, self.covariates)
             return _regress_rows(self.count or "family", panel.roster, cells, follow_up_arm(panel), values)
         path = treatment_path(panel)
         return _regress_two_way(self.count or "authority", cells.pool(panel.roster, "authority"), path)

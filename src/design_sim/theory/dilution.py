@@ -1,5 +1,7 @@
 """Dilution: what unreliable measurement and partial uptake leave of an effect, and what it costs."""
 
+from design_sim.theory.ranges import require_above, require_share
+
 
 def attenuated_slope(slope: float, reliability: float, r_squared: float = 0.0) -> float:
     """What least squares tends to when the regressor, such as fidelity, is measured with error.
@@ -39,6 +41,7 @@ def intention_to_treat_effect(complier_effect: float, compliance: float) -> floa
     1996, Journal of the American Statistical Association 91, 444-455). Backwards: the MDES among
     recipients is that of the intention-to-treat analysis over compliance.
     """
+    require_share("compliance", compliance)
     return compliance * complier_effect
 
 
@@ -54,4 +57,5 @@ def sample_inflation(effect_kept: float) -> float:
     >>> sample_inflation(0.5)
     4.0
     """
+    require_above("effect_kept", effect_kept, 0)
     return 1 / effect_kept**2

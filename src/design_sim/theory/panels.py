@@ -8,6 +8,7 @@ import numpy as np
 from scipy import special
 
 from design_sim.arrays import Floats
+from design_sim.theory.ranges import require_above, require_at_least, require_share
 
 
 def serial_covariance(
@@ -33,6 +34,11 @@ def serial_covariance(
     -------
     float array, (occasion, occasion)
     """
+    require_at_least("n_occasions", n_occasions, 1)
+    require_at_least("sd", sd, 0)
+    require_share("permanent_share", permanent_share)
+    if not -1 < autocorrelation <= 1:
+        raise ValueError(f"autocorrelation must be above -1 and at most 1: {autocorrelation}")
     lag = np.abs(np.subtract.outer(np.arange(n_occasions), np.arange(n_occasions)))
     correlation = permanent_share + (1 - permanent_share) * np.power(float(autocorrelation), lag)
     return np.asarray(sd**2 * correlation)
@@ -75,6 +81,7 @@ def did_variance(covariance: Floats, n_pre: int, n_treated: int, n_comparison: i
     `variance_of_change` x (1 / J + 1 / K): the serial-correlation-robust formula of Burlig, Preonas and
     Woerman (2020). With one start for all, two-way fixed effects give the same estimate.
     """
+    require_above("n_treated and n_comparison", [n_treated, n_comparison], 0)
     return variance_of_change(covariance, n_pre) * (1 / n_treated + 1 / n_comparison)
 
 

@@ -93,6 +93,8 @@ class Fieldwork:
         Whether the framework's effect is that of the average null twin.
     covariate : bool
         Whether an answer reads the covariate of families, which is drawn only then, and families singly.
+    workers : bool
+        Whether an answer tells teams or workers apart, also where they do not differ.
     """
 
     world: World
@@ -105,6 +107,7 @@ class Fieldwork:
     reached: Floats | None = None
     centred: bool = False
     covariate: bool = False
+    workers: bool = False
 
     @property
     def unit(self) -> Ints:

@@ -124,21 +124,44 @@ class World:
 
     @cached_property
     def quality(self) -> Floats:
-        """Organisational quality, mean 0 and SD 1, (replicate, authority, occasion)."""
-        return self.process("quality")
+        """Organisational quality, mean 0 and SD 1, (replicate, authority, occasion or 1)."""
+        whole, lead = self._quality_with_lead, self.settings.time.per_year * self.lead_years
+        return whole[:, :, lead:] if whole.shape[2] > 1 and lead else whole
+
+    @property
+    def lead_years(self) -> int:
+        """Years before those on record that the last inspection before the start may have been in."""
+        inspections, time = self.settings.inspections, self.settings.time
+        return max((inspections.every_years if inspections else 1) - time.years_before, 0)
+
+    @cached_property
+    def _quality_with_lead(self) -> Floats:
+        return self.process("quality", lead_years=self.lead_years)
 
     @cached_property
     def quality_of_years(self) -> Floats:
-        """Mean quality of every year, (replicate, authority, year or 1)."""
-        per_year = self.settings.time.per_year
-        if per_year == 1 or self.quality.shape[2] == 1:
-            return self.quality
-        years: Floats = self.quality.reshape(*self.quality.shape[:2], -1, per_year).mean(axis=3)
+        """Mean quality of every year from `lead_years` before the first on record, (..., year or 1)."""
+        per_year, whole = self.settings.time.per_year, self._quality_with_lead
+        if per_year == 1 or whole.shape[2] == 1:
+            return whole
+        years: Floats = whole.reshape(*whole.shape[:2], -1, per_year).mean(axis=3)
         return years
 
-    def quality_in(self, year: int) -> Floats:
-        """Mean quality of one year, numbered from 0, the first on record: (replicate, authority)."""
-        return self.quality_of_years[:, :, min(year, self.quality_of_years.shape[2] - 1)]
+    def quality_in(self, year: Ints | int) -> Floats:
+        """Mean quality of a year, numbered from 0, the first on record: (replicate, authority).
+
+        Parameters
+        ----------
+        year : int, or int array (replicate, authority)
+            The same for all, or each authority's own; down to -`lead_years`, and taken as the last on record
+            where it is later.
+        """
+        years = self.quality_of_years
+        at = np.clip(np.asarray(year) + self.lead_years, 0, years.shape[2] - 1)
+        if at.size == 1:
+            return years[:, :, int(at.item())]
+        taken: Floats = np.take_along_axis(years, at[:, :, np.newaxis], axis=2)[:, :, 0]
+        return taken
 
     @cached_property
     def deprivation(self) -> Floats:
@@ -336,10 +359,16 @@ class World:
         """Uniform numbers from the stream of a component, (replicate, authority)."""
         return self.streams.rng(component).random((self.n_replicates, self.n_authorities))
 
-    def process(self, component: str, name: str = "", memory: Memory | None = None) -> Floats:
-        """Deviations with the world's memory or another, (replicate, authority, occasion or 1)."""
+    def process(
+        self, component: str, name: str = "", memory: Memory | None = None, lead_years: int = 0
+    ) -> Floats:
+        """Deviations with the world's memory or another, (replicate, authority, occasion or 1).
+
+        Its first occasions are those of so many years before the years on record.
+        """
         time = self.settings.time
-        root = memory_root(memory or self.settings.quality, time.occasions, time.per_year)
+        occasions = time.occasions + lead_years * time.per_year
+        root = memory_root(memory or self.settings.quality, occasions, time.per_year)
         shape = (self.n_replicates, self.n_authorities, root.shape[0])
         normals = self.streams.rng(component, name).standard_normal(shape)
         if root.size == 1:

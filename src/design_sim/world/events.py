@@ -115,10 +115,7 @@ class Events:
             when = when + number * inspections.every_years
         seen = np.sqrt(1 - correlation**2) * other if correlation else other
         if correlation:
-            quality = self.world.quality_of_years
-            at = np.clip(when, 0, quality.shape[2] - 1)
-            of_year = quality[:, :, at.item()] if at.size == 1 else _taken(quality, at)
-            seen = correlation * of_year + seen
+            seen = correlation * self.world.quality_in(when) + seen
         return seen + number * inspections.improvement if inspections else seen
 
     def _rated(self, seen: Floats) -> Ints:
@@ -131,11 +128,5 @@ class Events:
 
 
 def last_year_before(time: Time) -> int:
-    """The last year before the start, the first on record where there is none."""
-    return max(time.years_before - 1, 0)
-
-
-def _taken(values: Floats, at: Ints) -> Floats:
-    """Each authority's value of its own year, (replicate, authority)."""
-    taken: Floats = np.take_along_axis(values, at[:, :, np.newaxis], axis=2)[:, :, 0]
-    return taken
+    """The last year before the start, -1 where none is on record."""
+    return time.years_before - 1

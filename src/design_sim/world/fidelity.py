@@ -9,7 +9,7 @@ Decision: an authority's effect is the mean of the response g over its workers, 
 workers are not drawn it is the expectation over them given the authority's readiness, read off a table.
 """
 
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -159,7 +159,11 @@ def _mean_at(
     return total
 
 
-@cache
+_PLACES = np.linspace(-8.0, 8.0, 801)
+"""Places of readiness at which means over workers are known."""
+
+
+@lru_cache(maxsize=256)
 def _response_table(
     scale: FidelityScale,
     weights: tuple[float, ...],
@@ -170,14 +174,26 @@ def _response_table(
 ) -> tuple[Floats, Floats]:
     """Mean over workers of g(multiple x f)^degree (multiple x f)^power at 801 places of readiness.
 
-    `powers` are the degree and the power.
-
-    A single component is averaged over 4,096 equal shares of the normal. Several are averaged over 4,096
-    points of a Kronecker lattice (Niederreiter 1992, Random Number Generation and Quasi-Monte Carlo Methods,
-    chapter 3) of what the components share and of each one's own; both are accurate to about 1e-3 for a
-    step and far better for a smooth response.
+    `powers` are the degree and the power. Over 4,096 workers, which is accurate to about 1e-3 for a step and
+    far better for a smooth response.
     """
-    places = np.linspace(-8.0, 8.0, 801)
+    means = np.empty(_PLACES.size)
+    of_workers = _workers_of_places(scale, weights, correlation)
+    for first, last in pairwise(range(0, _PLACES.size + 89, 89)):
+        fidelity = multiple * of_workers[first:last]
+        values = response.of(fidelity) ** powers[0]
+        means[first:last] = (values * fidelity ** powers[1] if powers[1] else values).mean(axis=1)
+    return _PLACES, means
+
+
+@lru_cache(maxsize=4)
+def _workers_of_places(scale: FidelityScale, weights: tuple[float, ...], correlation: float) -> Floats:
+    """Mature fidelity of 4,096 workers at each place of readiness, (place, worker).
+
+    A single component stands at 4,096 equal shares of the normal. Several stand at 4,096 points of a
+    Kronecker lattice (Niederreiter 1992, Random Number Generation and Quasi-Monte Carlo Methods, chapter 3)
+    of what the components share and of each one's own.
+    """
     n = 4_096
     dimensions = 1 if len(weights) == 1 else 1 + len(weights)
     rates = np.sqrt(np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37][: dimensions - 1])) % 1
@@ -189,12 +205,12 @@ def _response_table(
     else:
         shared = np.hypot(scale.team, scale.worker * np.sqrt(correlation))
         parts = shared * normals[:, :1] + scale.worker * np.sqrt(1 - correlation) * normals[:, 1:]
-    means = np.empty(places.size)
-    for first, last in pairwise(range(0, places.size + 89, 89)):
-        centre = scale.centre + scale.authority * places[first:last, np.newaxis, np.newaxis]
-        fidelity = multiple * (special.expit(centre + parts) @ np.array(weights))
-        means[first:last] = (response.of(fidelity) ** powers[0] * fidelity ** powers[1]).mean(axis=1)
-    return places, means
+    of_workers = np.empty((_PLACES.size, n))
+    for first, last in pairwise(range(0, _PLACES.size + 89, 89)):
+        centre = scale.centre + scale.authority * _PLACES[first:last, np.newaxis, np.newaxis]
+        of_workers[first:last] = special.expit(centre + parts) @ np.array(weights)
+    of_workers.setflags(write=False)
+    return of_workers
 
 
 def worker_fidelity(world: World, unit: Ints, workers: Ints) -> Floats:

@@ -93,7 +93,7 @@ class RecordedBinary(OverTime):
 
     def risk_with_framework(self, risk: Floats, dose: Floats, uptake: float) -> Floats:
         """Mean risk over the families of a row, those who take part and those who do not."""
-        shift = shift_for_difference(self.risks(0), self.effect)
+        shift = shift_for_difference(solve_logit_normal(self.mean, self.authority_sd), self.effect)
         return risk_with_framework(risk, dose, uptake, (self.effect_scale, self.effect, shift))
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:

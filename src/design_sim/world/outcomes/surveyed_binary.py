@@ -72,10 +72,10 @@ class SurveyedBinary(Surveyed):
     @model_validator(mode="after")
     def _attainable(self) -> Self:
         try:
-            _ = self.risks(0)
+            _ = self._stated_risks
         except ValueError as reason:
             raise ValueError(f"{reason} (icc is the share that its square is of mean x (1 - mean))") from None
-        refuse_unreachable(self.risks(0), self.effect, self.effect_scale)
+        refuse_unreachable(self._stated_risks, self.effect, self.effect_scale)
         return self
 
     @property
@@ -97,11 +97,20 @@ class SurveyedBinary(Surveyed):
         """Distribution of the risks of all workers at a time, in years from the first after the start."""
         return self._scale(year).of_all
 
+    @property
+    def _stated_risks(self) -> LogitNormal:
+        """Distribution of the risks of all workers at the stated mean, whatever the first year brings."""
+        return self._scale_at(self.mean).of_all
+
     def _scale(self, year: float, occasion_sd: float = 1.0) -> RiskScale:
         """The logit scale of risks at a time, in years from the first after the start."""
+        return self._scale_at(float(national_mean(self, year)), occasion_sd)
+
+    def _scale_at(self, mean: float, occasion_sd: float = 1.0) -> RiskScale:
+        """The logit scale of risks of a national mean."""
         team, worker = (float(np.sqrt(share) * self.sd) for share in (self.icc.team, self.icc.worker))
         sds = (self.authority_sd * occasion_sd, team, worker)
-        return risk_scale(float(national_mean(self, year)), self.mean, sds)
+        return risk_scale(mean, self.mean, sds)
 
     @property
     def _workers_differ(self) -> bool:
@@ -125,14 +134,14 @@ class SurveyedBinary(Surveyed):
             return np.zeros((1, 1, 1))
         if self._workers_differ and self.effect_scale == "logit":
             places, scales = self._places(world.deviations(name).at(at))
-            moved = _mean_risks(places + shift_for_difference(self.risks(0), self.effect) * dose, scales)
+            moved = _mean_risks(places + shift_for_difference(self._stated_risks, self.effect) * dose, scales)
             effect: Floats = uptake * (moved - _mean_risks(places, scales))
             return effect
         risk = world.expected(name)[:, :, at]
         return self._moved(risk, dose, uptake) - risk
 
     def _moved(self, risk: Floats, dose: Floats, uptake: float) -> Floats:
-        shift = shift_for_difference(self.risks(0), self.effect)
+        shift = shift_for_difference(self._stated_risks, self.effect)
         return risk_with_framework(risk, dose, uptake, (self.effect_scale, self.effect, shift))
 
     def deliver(self, fieldwork: Fieldwork) -> Delivery:

@@ -152,7 +152,7 @@ class SurveyedContinuous(Surveyed):
         if self.drawn_singly or work.covariate:
             return self._deliver_singly(work)
         expected = enrolled(self.expected(world.deviations(work.outcome).at(work.occasions)), work.unit)
-        if work.resolution == "cell" and not self._workers_differ(world):
+        if work.resolution == "cell" and not work.workers and not self._workers_differ(world):
             roster = Roster.of_authorities(work.unit.shape[1])
             sampled = teams_present(work) * work.sampled.workers * work.sampled.families
             n = np.broadcast_to(

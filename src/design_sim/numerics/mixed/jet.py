@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from design_sim.arrays import Floats
+from design_sim.numerics.mixed.effect_test import Local
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,7 @@ class Jet:
         value = self.value / other.value
         slope = (self.slope - value * other.slope) / other.value
         return Jet(value, slope, (self.curve - 2 * slope * other.slope - value * other.curve) / other.value)
+
+    def local(self) -> Local:
+        """The same with the axes of functions of several ratios."""
+        return Local(self.value, self.slope[np.newaxis], self.curve[np.newaxis, np.newaxis])

@@ -1,10 +1,12 @@
 """What goes into a random-intercept model, and what comes out, for many replicates at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Annotated
 
-from design_sim.arrays import Batch, Floats, Ints
+import numpy as np
+
+from design_sim.arrays import Batch, Bools, Floats, Ints
 
 
 class Verdict(IntEnum):
@@ -24,7 +26,7 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClusterMoments(Batch):
-    """What a random-intercept model reads of the data.
+    """What a random-intercept model reads of the data, a cluster being what observations share of it.
 
     Parameters
     ----------
@@ -50,6 +52,43 @@ class ClusterMoments(Batch):
     within_squares: Annotated[Floats, "replicate regressor regressor"]
     within_products: Annotated[Floats, "replicate regressor"]
 
+    def centred(self) -> "ClusterMoments":
+        """Outcomes and regressors less their mean over clusters: the same model, without loss of digits."""
+        regressors = self.regressors - self.regressors.mean(axis=1, keepdims=True)
+        regressors[:, :, 0] = 1.0
+        return replace(self.outcome_centred(), regressors=regressors)
+
+    def outcome_centred(self) -> "ClusterMoments":
+        """The same with outcomes alone less their mean, and 0 where nobody was observed."""
+        n, mean = self.n, self.mean
+        if (n == 0).any():
+            seen = n > 0
+            count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
+            mean = np.where(seen, mean, 0.0)
+            mean = np.where(seen, mean - mean.sum(axis=1, keepdims=True) / count, 0.0)
+        else:
+            mean = mean - mean.mean(axis=1, keepdims=True)
+        return replace(self, mean=mean)
+
+    def fixed_sizes(self) -> "ClusterMoments":
+        """The same with a replicate axis of 1 for the numbers of observations where they do not vary."""
+        if self.n.shape[0] > 1 and (self.n == self.n[:1]).all():
+            return replace(self, n=self.n[:1])
+        return self
+
+    def flat(self) -> Bools:
+        """Whether outcomes, given the regressors, vary within clusters by rounding alone, (replicate,)."""
+        mean = np.where(self.n > 0, self.mean, 0.0) if (self.n == 0).any() else self.mean
+        squares = np.einsum("rg,rg->r", mean, mean)
+        between = squares - mean.sum(axis=1) ** 2 / mean.shape[1]
+        within, level = self.within, between
+        if self.within_products.any():
+            inverse = np.linalg.pinv(self.within_squares, hermitian=True)
+            within = within - np.einsum("ri,rij,rj->r", self.within_products, inverse, self.within_products)
+            level = between + self.within
+        flat: Bools = ~(within > 1e-14 * level + 1e-24 * squares)
+        return flat
+
 
 @dataclass(frozen=True, slots=True)
 class InterceptFits(Batch):
@@ -60,7 +99,7 @@ class InterceptFits(Batch):
     estimate, std_error : float arrays, (replicate,)
         Coefficient of the last regressor and its standard error.
     df : float array, (replicate,)
-        Satterthwaite's; observations less regressors at the boundary.
+        Satterthwaite's, or Kenward and Roger's.
     between, residual : float arrays, (replicate,)
         Variances of the random intercept and of the residual.
     criterion : float array, (replicate,)

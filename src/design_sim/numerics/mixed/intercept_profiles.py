@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from design_sim.arrays import Bools, Floats, Ints
-from design_sim.numerics.cross_products import (
+from design_sim.numerics.mixed.cross_products import (
     ALIASED,
     aliased,
     eliminate,
@@ -18,9 +18,9 @@ from design_sim.numerics.cross_products import (
     triangle,
     within_pairs,
 )
-from design_sim.numerics.intercept_model import ClusterMoments
-from design_sim.numerics.jet import Jet
-from design_sim.numerics.variance_ratio import Profiled
+from design_sim.numerics.mixed.intercept_model import ClusterMoments
+from design_sim.numerics.mixed.jet import Jet
+from design_sim.numerics.mixed.variance_ratio import Profiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Contrasts:
         n, regressors, n_replicates = moments.n[0], moments.regressors[0], moments.mean.shape[0]
         totals = n[:, np.newaxis] * regressors
         gram = regressors.T @ totals + moments.within_squares[0]
-        scales = np.sqrt(np.diag(gram))
-        unit_gram = np.where(scales > 0, gram / np.outer(scales, scales), 0.0)
+        scales = np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1.0))
+        unit_gram = gram / np.outer(scales, scales)
         inverse = np.linalg.pinv(gram, hermitian=True)
         centring = np.diag(n) - totals @ inverse @ totals.T
         values, vectors = np.linalg.eigh(centring)
@@ -111,7 +111,7 @@ class Contrasts:
         unit_variance = Jet(
             own + ratio * common - ratio**2 * (shrink @ self.covariance),
             common - ratio * ((1 + shrink) * shrink @ self.covariance),
-            np.zeros_like(ratio),
+            -2 * (shrink**3 @ self.covariance),
         )
         estimate = self.ordinary[which] - ratio * np.einsum("rk,rk->r", self.correlated[which], shrink)
         return Profiled(squares, log_det, estimate, unit_variance)
@@ -119,7 +119,12 @@ class Contrasts:
 
 def _merged(values: Floats, starts: Ints) -> Floats:
     """Sums over contrasts of equal eigenvalue, (replicate, contrast) to (replicate, eigenvalue)."""
-    return values if starts.size == values.shape[1] else np.add.reduceat(values, starts, axis=1)
+    n_contrasts = values.shape[1]
+    if starts.size == n_contrasts:
+        return values
+    group = np.repeat(np.arange(starts.size), np.diff(starts, append=n_contrasts))
+    merged: Floats = values @ (group[:, np.newaxis] == np.arange(starts.size)).astype(np.float64)
+    return merged
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Many random-intercept models at once: REML by one variance ratio, with Satterthwaite's df.
+"""Many random-intercept models at once: REML by one variance ratio, with its small-sample test.
 
 The model is y = X beta + b_cluster + e, Var(b) = ratio x Var(e). Given the ratio everything else has a
 closed form, so that REML is a search along one line, and a cluster enters by its number, means and
@@ -15,8 +15,8 @@ the grid shows another valley, that is searched too. So the optimum is the globa
 resolution, where lme4 descends from a single start. A replicate leaves once it has converged.
 
 Source: Bates, Maechler, Bolker and Walker (2015), Journal of Statistical Software 67(1), for the
-criterion; Patterson and Thompson (1971), Biometrika 58, 545-554, for error contrasts; Kuznetsova,
-Brockhoff and Christensen (2017), Journal of Statistical Software 82(13), for the degrees of freedom.
+criterion; Patterson and Thompson (1971), Biometrika 58, 545-554, for error contrasts; `effect_test` for
+standard errors and degrees of freedom.
 """
 
 from dataclasses import replace
@@ -24,26 +24,26 @@ from dataclasses import replace
 import numpy as np
 
 from design_sim.arrays import Bools, Floats, Ints
-from design_sim.numerics.cross_products import ALIASED, aliased, eliminate, pairs, triangle
-from design_sim.numerics.intercept_model import ClusterMoments, InterceptFits, Verdict
-from design_sim.numerics.intercept_profiles import Contrasts, CrossProducts
-from design_sim.numerics.variance_ratio import Profile, fits_at, search_ratio
+from design_sim.numerics.mixed.cross_products import ALIASED, aliased, eliminate, pairs, triangle
+from design_sim.numerics.mixed.effect_test import SmallSample
+from design_sim.numerics.mixed.intercept_model import ClusterMoments, InterceptFits, Verdict
+from design_sim.numerics.mixed.intercept_profiles import Contrasts, CrossProducts
+from design_sim.numerics.mixed.variance_ratio import Profile, fits_at, search_ratio
 
 
-def fit_random_intercept(moments: ClusterMoments) -> InterceptFits:
+def fit_random_intercept(
+    moments: ClusterMoments, small_sample: SmallSample = "satterthwaite"
+) -> InterceptFits:
     """Fit the model to every replicate by REML.
-
-    Degrees of freedom are lmerTest's: 2 v^2 / Var(v), v being the squared standard error, by the delta
-    method with the inverse Hessian of the REML deviance. Derivatives are analytic, with respect to the
-    variance ratio and the logarithm of the residual variance; at an interior optimum the choice of
-    parameters does not matter. At the boundary lmerTest's parameter, the square root of the ratio, enters
-    through its square alone, so that its derivatives vanish and the df are those of least squares,
-    observations less regressors.
 
     Parameters
     ----------
     moments : ClusterMoments
         The data. Sizes and regressors that do not vary between replicates make the fit faster.
+    small_sample : {"satterthwaite", "kenward_roger"}
+        How standard error and degrees of freedom allow for few clusters. At the boundary, the ratio being
+        0, Satterthwaite's df are those of least squares, observations less regressors; Kenward and
+        Roger's are not.
 
     Examples
     --------
@@ -57,8 +57,7 @@ def fit_random_intercept(moments: ClusterMoments) -> InterceptFits:
     >>> fits.estimate, fits.df, fits.residual
     (array([2.5]), array([2.]), array([1.]))
     """
-    if moments.n.shape[0] > 1 and (moments.n == moments.n[:1]).all():
-        moments = replace(moments, n=moments.n[:1])
+    moments = moments.fixed_sizes()
     if moments.n.shape[0] == 1 and moments.n.any() and not moments.n.all():
         seen = moments.n[0] > 0
         moments = replace(
@@ -67,16 +66,16 @@ def fit_random_intercept(moments: ClusterMoments) -> InterceptFits:
             mean=moments.mean[:, seen],
             regressors=moments.regressors[:, seen],
         )
-    moments = _centred(moments)
     verdict = _countable(moments)
+    moments = moments.centred()
     fixed = moments.n.shape[0] == moments.regressors.shape[0] == moments.within_squares.shape[0] == 1
     with np.errstate(all="ignore"):
         if moments.n.shape[0] == 1 and not np.ptp(moments.n) and not moments.within_squares.any():
-            return _closed_form(moments, verdict)
+            return _closed_form(moments, verdict, small_sample)
         profile: Profile = Contrasts.of(moments) if fixed else CrossProducts.of(moments)
         verdict = np.where((verdict == Verdict.FITTED) & profile.singular, Verdict.SINGULAR, verdict)
         ratio, verdict = search_ratio(profile, verdict)
-        return fits_at(profile, ratio, verdict)
+        return fits_at(profile, ratio, verdict, small_sample)
 
 
 def _countable(moments: ClusterMoments) -> Ints:
@@ -86,28 +85,17 @@ def _countable(moments: ClusterMoments) -> Ints:
     n_within = int(np.einsum("rkk->rk", moments.within_squares).any(axis=0).sum())
     n_regressors = moments.regressors.shape[2]
     few = (clusters <= n_regressors - n_within) | (total - clusters <= n_within)
-    flat = ~(moments.within > 1e-14 * np.einsum("rg,rg->r", moments.mean, moments.mean))
-    verdict = np.where(few, Verdict.TOO_FEW, np.where(flat, Verdict.NO_VARIATION, Verdict.FITTED))
+    verdict = np.where(moments.flat(), Verdict.NO_VARIATION, Verdict.FITTED)
+    verdict = np.where(few, Verdict.TOO_FEW, verdict)
     return np.asarray(verdict, dtype=np.int64)
 
 
-def _centred(moments: ClusterMoments) -> ClusterMoments:
-    """Outcomes and regressors less their mean over clusters: the same model, without loss of digits."""
-    n, mean = moments.n, moments.mean
-    if (n == 0).any():
-        seen = n > 0
-        count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
-        mean = np.where(seen, mean, 0.0)
-        mean = np.where(seen, mean - mean.sum(axis=1, keepdims=True) / count, 0.0)
-    else:
-        mean = mean - mean.mean(axis=1, keepdims=True)
-    regressors = moments.regressors - moments.regressors.mean(axis=1, keepdims=True)
-    regressors[:, :, 0] = 1.0
-    return replace(moments, mean=mean, regressors=regressors)
+def _closed_form(moments: ClusterMoments, verdict: Ints, small_sample: SmallSample) -> InterceptFits:
+    """REML with equal cluster sizes: mean squares between and within clusters, pooled where out of order.
 
-
-def _closed_form(moments: ClusterMoments, verdict: Ints) -> InterceptFits:
-    """REML with equal cluster sizes: mean squares between and within clusters, pooled where out of order."""
+    The effect's variance is linear in the variance between means, so that Kenward and Roger adjust nothing
+    and count the clusters, also where mean squares are pooled.
+    """
     size, n_clusters, n_regressors = moments.n[0, 0], moments.n.shape[1], moments.regressors.shape[2]
     estimate, unit_variance, residual_squares, log_det, singular = _regress_means(moments)
     df_between = n_clusters - n_regressors
@@ -123,7 +111,7 @@ def _closed_form(moments: ClusterMoments, verdict: Ints) -> InterceptFits:
     return InterceptFits(
         estimate=estimate,
         std_error=np.sqrt(variance * unit_variance / size),
-        df=np.where(boundary, df_total, df_between),
+        df=np.where(boundary & (small_sample == "satterthwaite"), df_total, df_between),
         between=(variance - residual) / size,
         residual=residual,
         criterion=df_total * (1 + np.log(2 * np.pi)) + log_variances + log_det + n_regressors * np.log(size),

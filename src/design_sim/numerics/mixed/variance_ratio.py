@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from design_sim.arrays import Bools, Floats, Ints
-from design_sim.numerics.intercept_model import InterceptFits, Verdict
-from design_sim.numerics.jet import Jet
+from design_sim.numerics.mixed.effect_test import Reml, SmallSample, judged
+from design_sim.numerics.mixed.intercept_model import InterceptFits, Verdict
+from design_sim.numerics.mixed.jet import Jet
 
 _GRID = np.array([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0, 15.0, 20.0, 25.0])
 _STEPS = 60
@@ -124,20 +125,16 @@ def _derivatives(profile: Profile, point: Floats, which: Ints | slice) -> tuple[
     return slope * rate, curve * rate**2 + slope * rate
 
 
-def fits_at(profile: Profile, ratio: Floats, verdict: Ints) -> InterceptFits:
+def fits_at(profile: Profile, ratio: Floats, verdict: Ints, small_sample: SmallSample) -> InterceptFits:
     """Everything reported, from the variance ratio."""
     at = profile.at(ratio, slice(None))
     residual = at.squares.value / profile.df
-    variance = at.unit_variance
-    # The Hessian of the deviance in (ratio, log residual variance) is [[bend, tilt], [tilt, df]].
-    bend, tilt = at.log_det.curve + at.squares.curve / residual, -at.squares.slope / residual
-    determinant = bend * profile.df - tilt**2
-    relative = variance.slope / variance.value
-    satterthwaite = determinant / (profile.df * relative**2 - 2 * tilt * relative + bend)
+    fit = Reml(at.squares.local(), at.log_det.local(), at.unit_variance.local(), profile.df)
+    variance, df = judged(fit, ratio[np.newaxis], small_sample)
     return InterceptFits(
         estimate=at.estimate,
-        std_error=np.sqrt(residual * variance.value),
-        df=np.where(verdict == Verdict.BOUNDARY, profile.df, satterthwaite),
+        std_error=np.sqrt(residual * variance),
+        df=df,
         between=ratio * residual,
         residual=residual,
         criterion=profile.df * (1 + np.log(2 * np.pi * residual)) + at.log_det.value,

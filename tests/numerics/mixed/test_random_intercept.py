@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import optimize
 
 from design_sim.arrays import Floats, Ints
-from design_sim.numerics.intercept_model import ClusterMoments, InterceptFits, Verdict
-from design_sim.numerics.random_intercept import fit_random_intercept
+from design_sim.numerics.mixed.intercept_model import ClusterMoments, InterceptFits, Verdict
+from design_sim.numerics.mixed.random_intercept import fit_random_intercept
 
-REFERENCE = Path(__file__).parents[1] / "reference"
+REFERENCE = Path(__file__).parents[2] / "reference"
 MODELS: dict[str, list[str]] = {"unadjusted": [], "adjusted": ["x"], "adjusted_xw": ["x", "w"]}
 CASES = [
     (name, model)
@@ -47,78 +46,6 @@ def batch_of(many: list[ClusterMoments]) -> ClusterMoments:
             for name in ("n", "mean", "within", "regressors", "within_squares", "within_products")
         )
     )
-
-
-def dense_deviance(theta: float, sigma: float, y: Floats, x: Floats, cluster: Ints) -> float:
-    """Minus twice the REML log-likelihood, by the textbook's formula with full matrices."""
-    same = cluster[:, np.newaxis] == cluster
-    covariance = sigma**2 * (np.eye(y.size) + theta**2 * same)
-    inverse = np.linalg.inv(covariance)
-    information = x.T @ inverse @ x
-    residual = y - x @ np.linalg.solve(information, x.T @ inverse @ y)
-    log_dets = np.linalg.slogdet(covariance).logabsdet + np.linalg.slogdet(information).logabsdet
-    return float((y.size - x.shape[1]) * np.log(2 * np.pi) + log_dets + residual @ inverse @ residual)
-
-
-def dense_effect_variance(theta: float, sigma: float, x: Floats, cluster: Ints) -> float:
-    """Variance of the last coefficient by generalised least squares."""
-    same = cluster[:, np.newaxis] == cluster
-    inverse = np.linalg.inv(sigma**2 * (np.eye(cluster.size) + theta**2 * same))
-    return float(np.linalg.inv(x.T @ inverse @ x)[-1, -1])
-
-
-def dense_fit(y: Floats, x: Floats, cluster: Ints) -> tuple[float, float, float]:
-    """The least deviance, its theta and sigma, by a simplex search from several starts."""
-    best = min(
-        (
-            optimize.minimize(
-                lambda p: dense_deviance(p[0], np.exp(p[1]), y, x, cluster),
-                [start, np.log(y.std())],
-                method="Nelder-Mead",
-                options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 1000},
-            )
-            for start in (0.05, 1.0)
-        ),
-        key=lambda result: result.fun,
-    )
-    return best.fun, abs(best.x[0]), np.exp(best.x[1])
-
-
-def dense_df(theta: float, sigma: float, y: Floats, x: Floats, cluster: Ints) -> float:
-    """Satterthwaite's df by finite differences with respect to lmerTest's parameters, theta and sigma."""
-    point, step = np.array([theta, sigma]), 1e-4
-    shifts = step * np.eye(2)
-
-    def deviance(p: Floats) -> float:
-        return dense_deviance(p[0], p[1], y, x, cluster)
-
-    hessian = np.array(
-        [
-            [
-                (
-                    deviance(point + a + b)
-                    - deviance(point + a - b)
-                    - deviance(point - a + b)
-                    + deviance(point - a - b)
-                )
-                / (4 * step**2)
-                for b in shifts
-            ]
-            for a in shifts
-        ]
-    )
-    gradient = np.array(
-        [
-            (
-                dense_effect_variance(*(point + a), x, cluster)
-                - dense_effect_variance(*(point - a), x, cluster)
-            )
-            / (2 * step)
-            for a in shifts
-        ]
-    )
-    variance = dense_effect_variance(theta, sigma, x, cluster)
-    return float(2 * variance**2 / (gradient @ (2 * np.linalg.inv(hessian)) @ gradient))
 
 
 def reference_data(name: str, model: str) -> tuple[Floats, Floats, Ints]:
@@ -175,25 +102,32 @@ def test_fits_equal_lmer(name: str, model: str, route: str) -> None:
     assert fits.residual[0] == pytest.approx(expected["varcomp"]["Residual"], rel=1e-6)
     assert fits.criterion[0] == pytest.approx(expected["reml_criterion"], rel=1e-8)
     assert fits.df[0] == pytest.approx(expected["satterthwaite"]["df"]["treat"], rel=1e-4)
+    adjusted, stated = fit_random_intercept(moments, "kenward_roger"), expected["kenward_roger"]
+    assert adjusted.estimate[0] == fits.estimate[0]
+    assert adjusted.std_error[0] == pytest.approx(stated["se"]["treat"], rel=1e-5)
+    assert adjusted.df[0] == pytest.approx(stated["df"]["treat"], rel=1e-5)
 
 
 @pytest.mark.parametrize("covariate", [False, True])
 @pytest.mark.parametrize("sizes", [[3, 8, 5, 11, 4, 7], [6] * 6])
 @pytest.mark.parametrize(("seed", "icc"), [(1, 0.0), (2, 0.0), (3, 0.1), (4, 0.5)])
 def test_fits_equal_a_slow_search_with_dense_matrices(
-    seed: int, icc: float, sizes: list[int], covariate: bool
+    seed: int, icc: float, sizes: list[int], covariate: bool, dense_model: Any
 ) -> None:
     """The criterion is one formula, whatever short cut computes it; seeds 1 and 2 include boundary fits."""
     y, x, cluster = trial(seed, icc, sizes, covariate)
-    deviance, theta, sigma = dense_fit(y, x, cluster)
-    fits = fit_random_intercept(moments_of(y, x, cluster))
+    dense = dense_model(y, x, [(cluster[:, np.newaxis] == cluster).astype(float)])
+    (ratio,), deviance = dense.fit()
+    moments = moments_of(y, x, cluster)
+    fits, adjusted = fit_random_intercept(moments), fit_random_intercept(moments, "kenward_roger")
     assert fits.criterion[0] == pytest.approx(deviance, abs=1e-8)
-    assert fits.residual[0] == pytest.approx(sigma**2, rel=1e-4)
-    assert fits.between[0] == pytest.approx((theta * sigma) ** 2, abs=1e-4)
-    best = np.sqrt(fits.between[0] / fits.residual[0]), np.sqrt(fits.residual[0])
-    assert fits.std_error[0] ** 2 == pytest.approx(dense_effect_variance(*best, x, cluster), rel=1e-8)
-    assert fits.df[0] == pytest.approx(dense_df(*best, y, x, cluster), rel=1e-4)
-    assert (fits.verdict[0] == Verdict.BOUNDARY) == (theta < 1e-4)
+    assert fits.residual[0] == pytest.approx(dense.residual([ratio]), rel=1e-4)
+    assert fits.between[0] == pytest.approx(ratio * dense.residual([ratio]), abs=1e-4)
+    best = fits.between / fits.residual
+    assert fits.std_error[0] ** 2 == pytest.approx(dense.variance(best, dense.residual(best)), rel=1e-8)
+    assert fits.df[0] == pytest.approx(dense.satterthwaite(best), rel=1e-4)
+    assert (adjusted.std_error[0], adjusted.df[0]) == pytest.approx(dense.kenward_roger(best), rel=1e-8)
+    assert (fits.verdict[0] == Verdict.BOUNDARY) == (ratio < 1e-8)
 
 
 def test_a_boundary_fit_is_least_squares_with_its_degrees_of_freedom() -> None:
@@ -212,7 +146,7 @@ def test_a_boundary_fit_is_least_squares_with_its_degrees_of_freedom() -> None:
             coefficients, squares, _, _ = np.linalg.lstsq(x, y, rcond=None)
             variance = squares[0] / (86 - x.shape[1]) * np.linalg.inv(x.T @ x)[-1, -1]
             assert fits.between[0] == 0
-            assert fits.df[0] == 86 - x.shape[1]
+            assert fits.df[0] == pytest.approx(86 - x.shape[1], rel=1e-14)
             assert fits.estimate[0] == pytest.approx(coefficients[-1], rel=1e-8)
             assert fits.std_error[0] == pytest.approx(np.sqrt(variance), rel=1e-8)
         assert n_boundary >= 3

@@ -5,8 +5,8 @@ from typing import TypeVar
 import numpy as np
 
 from design_sim.arrays import Bools, Floats
-from design_sim.numerics.intercept_model import ClusterMoments
-from design_sim.numerics.jet import Jet
+from design_sim.numerics.mixed.intercept_model import ClusterMoments
+from design_sim.numerics.mixed.jet import Jet
 
 ALIASED = 1e-10
 """A regressor of which a smaller share is left is a combination of those before it."""
