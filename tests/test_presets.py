@@ -90,7 +90,8 @@ def test_performance_is_a_long_table_of_every_measure(contrast: Results) -> None
     frame = contrast.performance
     assert list(frame.columns) == [
         "designs.contrast.sample.families", "design", "outcome", "answer", "estimator", "estimand",
-        "average", "weights", "exit", "component", "measure", "value", "mcse", "replicates", "failures",
+        "average", "weights", "exit", "component", "clusters", "measure", "value", "mcse", "replicates",
+        "failures",
     ]  # fmt: skip
     assert len(frame) == 2 * 4 * (len(MEASURES) - 1)  # no average null twin
     known = frame[frame.value.notna()]

@@ -46,11 +46,6 @@ def faults_of(text: str, **changes: object) -> list[str]:
             "window = [6, 24]\n[world]",
             "window: found [6, 24]; allowed: two rising multiples of 12",
         ),
-        (
-            'estimator = "cluster_means"',
-            'estimator = "instrumental_variables"',
-            "designs.trial.answers.means.estimator: needs to know which families took part",
-        ),
         ("[world]", "resolution = 'fine'\n[world]", "resolution: found 'fine'; allowed: 'auto'"),
         ("= 60", "= 60.5", "world.authorities: found 60.5; allowed: a whole number"),
         ("= 60", "= 60\nuptake = nan", "world.uptake: found nan; allowed: a finite number"),

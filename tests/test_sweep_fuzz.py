@@ -75,6 +75,31 @@ authorities = 10
 estimator = "cluster_means"
 estimand = "offered"
 average = "national"
+[designs.workers]
+kind = "cluster_rct"
+outcome = "engagement"
+authorities = 5
+unit = "worker"
+within = "team"
+treated_share = 0.5
+contamination = 0.3
+sample = {teams = 2, workers = 4, families = 3}
+[designs.workers.answers.means]
+estimator = "cluster_means"
+estimand = "offered"
+clusters = "worker"
+[designs.families]
+kind = "family_rct"
+outcome = "engagement"
+authorities = 2
+within = "study"
+treated_share = 0.5
+contamination = 0.3
+sample = {teams = 2, workers = 4, families = 3}
+[designs.families.answers.taken]
+estimator = "instrumental_variables"
+estimand = "delivered"
+clusters = "worker"
 [sweep]
 "designs.trial.authorities" = [4, 10]
 """

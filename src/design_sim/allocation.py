@@ -109,10 +109,10 @@ class Randomisation:
 
     def _strata(self) -> list[list[int]]:
         """The units of each stratum."""
-        return [
-            [i for i, stratum in enumerate(self.stratum) if stratum == one]
-            for one in sorted(set(self.stratum))
-        ]
+        members: dict[int, list[int]] = {one: [] for one in sorted(set(self.stratum))}
+        for i, stratum in enumerate(self.stratum):
+            members[stratum].append(i)
+        return list(members.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +192,16 @@ class Allocation(Batch):
         is none. Replicate axis 1 where starts are tied to slots. Of every slot, or of the teams, workers or
         rows that a study has in each slot in turn.
     stratum : int array, (replicate, assigned)
-        Stratum within which chance allocated.
+        Stratum within which chance allocated; -1 for a unit of a sample that is not there.
     law : Law
         The law of the allocation: what permutation inference draws from.
     observed : bool array or None, (replicate, slot, occasion)
         Whether a slot is observed at an occasion of the study; None for all.
     assigned : {"authority", "team", "worker", "row"}
-        The level whose units were assigned.
+        The level whose units were assigned. Where families are, the rows are cells: of every sampled worker
+        the families that start, and those that do not.
+    families : int array or None, (replicate, worker)
+        Where families are assigned, how many of each sampled worker's start.
     """
 
     unit: Annotated[Ints, "replicate slot"]
@@ -208,6 +211,7 @@ class Allocation(Batch):
     law: Law
     observed: Annotated[Bools, "replicate slot occasion"] | None = None
     assigned: Level = "authority"
+    families: Annotated[Ints, "replicate worker"] | None = None
 
     @property
     def n_slots(self) -> int:

@@ -48,6 +48,25 @@ class Cells(Batch):
         ss = roster.pool(self.ss + self.n * deviation**2, level)
         return Cells(n, mean, ss)
 
+    def by_arm(self, roster: Roster, treated: Bools) -> "Cells":
+        """Two cells for each worker, first that of the treated families.
+
+        Parameters
+        ----------
+        treated : bool array, (replicate or 1, row)
+            Whether a row's families are treated.
+        """
+        arms = []
+        for arm in (treated, ~treated):
+            n = np.where(arm[:, :, np.newaxis], self.n, 0.0)
+            ss = None if self.ss is None else np.where(n > 0, self.ss, 0.0)
+            arms.append(Cells(n, self.mean, ss).pool(roster, "worker"))
+        first, second = arms
+        ss = None
+        if first.ss is not None and second.ss is not None:
+            ss = _alternating(first.ss, second.ss)
+        return Cells(_alternating(first.n, second.n), _alternating(first.mean, second.mean), ss)
+
     def less(self, part: "Cells") -> "Cells":
         """The families that are left without some of them, cell by cell.
 
@@ -82,6 +101,12 @@ class Cells(Batch):
             return Cells(n, mean)
         between = n_each * _known(mean_each - mean, n_each) ** 2
         return Cells(n, mean, (self.ss[:, :, occasions] + between).sum(axis=2, keepdims=True))
+
+
+def _alternating(first: Floats, second: Floats) -> Floats:
+    """Rows of one and rows of the other in turn."""
+    stacked = np.stack(np.broadcast_arrays(first, second), axis=2)
+    return stacked.reshape(stacked.shape[0], -1, *stacked.shape[3:])
 
 
 def pooled_occasions(cells: Cells, period: Ints) -> Cells:

@@ -24,7 +24,7 @@ from design_sim.errors import ScenarioError
 from design_sim.estimands import true_value
 from design_sim.mechanisms import MECHANISMS, SAMPLING, Conditions
 from design_sim.scenario import Scenario, Study
-from design_sim.simulate import Progress, analyse, carry_out
+from design_sim.simulate import Progress, analyse, carry_out, clustered
 from design_sim.streams import Streams
 from design_sim.world.draw import draw_world
 from design_sim.world.settings import block_size
@@ -189,11 +189,13 @@ def _errors(
     allocation, panel, *_ = carry_out(scenario, replace(study, design=here.design), world)
     of_group = world.of_group(here.design.group)
     errors, estimates = {}, {}
-    for answer, (estimator, estimand) in study.answers.items():
-        if estimator not in estimates:
-            estimates[estimator] = analyse(estimator, panel, world.streams, kept).estimate
-        truth = true_value(estimand, of_group, allocation, study.design.outcome, scenario.window)
-        errors[answer] = estimates[estimator] - (truth if truth.shape[0] == 1 else truth[:kept])
+    for name, answer in study.answers.items():
+        analysis = answer.estimator, study.clusters_of(answer)
+        if analysis not in estimates:
+            of_clusters = clustered(panel, study.clusters_of(answer))
+            estimates[analysis] = analyse(answer.estimator, of_clusters, world.streams, kept).estimate
+        truth = true_value(answer.estimand, of_group, allocation, study.design.outcome, scenario.window)
+        errors[name] = estimates[analysis] - (truth if truth.shape[0] == 1 else truth[:kept])
     return errors
 
 

@@ -95,9 +95,19 @@ class Measurement(Stated):
         return self.loss_by_outcome != 0
 
 
-def measurement_faults(measurement: Measurement, outcome: Outcome, world: WorldSettings) -> list[str]:
-    """What has no effect on an outcome, or cannot be had, `key: reason` each."""
+def measurement_faults(
+    measurement: Measurement, outcome: Outcome, world: WorldSettings, *, whole: bool = True
+) -> list[str]:
+    """What has no effect on an outcome, or cannot be had, `key: reason` each.
+
+    `whole` is whether treatment is that of whole authorities.
+    """
     faults = []
+    if measurement.leavers != "keep" and not whole:
+        faults.append(
+            f"leavers: {measurement.leavers!r} is a rule for pilots that left, and here every authority has "
+            "both arms; allowed: 'keep'"
+        )
     if measurement.reliability < 1 and outcome.kind != "continuous":
         faults.append(
             f"reliability: {measurement.reliability:g} has no meaning for a {outcome.kind} outcome, whose "
@@ -113,15 +123,15 @@ def measurement_faults(measurement: Measurement, outcome: Outcome, world: WorldS
 
 
 def reached(measurement: Measurement | None, allocation: Allocation, follow_up: Bools) -> Floats | None:
-    """Chance of a sampled family to be seen, but for what its outcome does: (1, slot, occasion).
+    """Chance of a sampled family to be seen, but for what its outcome does.
 
-    None where everybody is.
+    (1 or replicate, assigned, occasion), by what is assigned; None where everybody is.
     """
     at_random = measurement is not None and measurement.loses_some and not measurement.loss_by_outcome
     if measurement is None or (measurement.consent == 1 and not at_random):
         return None
     if not at_random:
-        return np.full((1, allocation.n_slots, follow_up.size), measurement.consent)
+        return np.full((1, allocation.start.shape[1], follow_up.size), measurement.consent)
     treated = (allocation.start < NEVER)[:, :, np.newaxis]
     kept = np.where(treated, 1 - measurement.loss_treated, 1 - measurement.loss_comparison)
     return measurement.consent * np.where(follow_up, kept, 1.0)
@@ -155,8 +165,8 @@ def measured(
         cells = with_error(cells, float(sd), world, name)
     occasions, roster = delivery.occasions, delivery.roster
     if measurement.observer_bias:
-        practised = allocation.start[:, :, np.newaxis] <= occasions
-        shade = measurement.observer_bias * roster.spread(practised.astype(np.float64), "authority")
+        practised = row_starts(allocation, delivery)[:, :, np.newaxis] <= occasions
+        shade = measurement.observer_bias * practised.astype(np.float64)
         cells = Cells(cells.n, cells.mean + shade, cells.ss)
     gone = np.zeros((1, roster.n_units("authority"), occasions.size), dtype=np.bool_)
     if measurement.missing_years:
@@ -190,10 +200,17 @@ def loss_chance(
         np.array([_base_of(loss, slope, stated.sd, float(at) if binary else None) for at in mean])
         for loss in (measurement.loss_treated, measurement.loss_comparison)
     )
-    base = np.where((allocation.start < NEVER)[:, :, np.newaxis], treated, comparison)
+    base = np.where((row_starts(allocation, delivery) < NEVER)[:, :, np.newaxis], treated, comparison)
     worse = slope * (cells.mean - mean)
-    chance: Floats = special.expit(delivery.roster.spread(base, "authority") + worse)
+    chance: Floats = special.expit(base + worse)
     return chance
+
+
+def row_starts(allocation: Allocation, delivery: Delivery) -> Ints:
+    """First treated occasion of every row of a delivery, (replicate or 1, row)."""
+    if delivery.start is not None:
+        return delivery.start
+    return delivery.roster.spread(allocation.start, allocation.assigned)
 
 
 @cache
@@ -271,7 +288,9 @@ def observe(
         if name not in OF_FAMILIES
     }
     own = {} if of_families is None else {"covariate": of_families}
-    scored = observed_score(world, allocation, int(occasions[-1])) if world.settings.audit else None
+    scored = None
+    if world.settings.audit and allocation.assigned == "authority":
+        scored = observed_score(world, allocation, int(occasions[-1]))
     return Panel(
         roster=roster,
         cells=outcome,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from design_sim.designs import Design
+from design_sim.designs.base import spillover_of
 from design_sim.stated import Stated
 from design_sim.world.outcomes import Outcome
 from design_sim.world.settings import Audit, Fidelity, WorldSettings
@@ -83,8 +84,11 @@ def _without_reason(world: WorldSettings, reason: str, other: str) -> WorldSetti
 
 
 def _no_contamination(on: Conditions) -> Conditions:
-    """No authority has a framework of its own."""
-    return _in_world(on, informal=None, rival=None)
+    """No authority has a framework of its own, and nothing of a study's reaches its comparisons."""
+    design = on.design
+    if spillover_of(design):
+        design = changed(design, contamination=0.0)  # type: ignore[type-var]
+    return _in_world(replace(on, design=design), informal=None, rival=None)
 
 
 def _no_anticipation(on: Conditions) -> Conditions:
@@ -171,7 +175,7 @@ MEANINGS: dict[str, str] = {
     "dip": "adoption after a bad year",
     "differential_trend": "adoption where things were getting worse, and trends of authorities' own",
     "anticipation": "effects before the start",
-    "contamination": "frameworks that authorities have without the study",
+    "contamination": "frameworks that authorities have without the study, and what reaches comparisons by it",
     "dilution": "fidelity below 1, and families that do not take part",
     "leaving": "authorities that leave the framework",
     "attrition": "families and figures that are not observed, at random or for their outcome",

@@ -39,10 +39,10 @@ class Panel(Batch):
         The level whose units were assigned to start when they do.
     fidelity_score : float array or None, (replicate, authority)
         Fidelity to the framework as scored at the last occasion, of what the authority practised then; None
-        where nobody scored it.
+        where nobody scored it, or arms differ within authorities.
     uptake : float array or None, (replicate, row, occasion)
-        Share of a cell's observed families that took part in what its authority offers, the framework or
-        another; anything where nobody was observed. None where that was not recorded.
+        Share of a cell's observed families that took part in what was assigned; anything where nobody was
+        observed. None where that was not recorded.
     """
 
     roster: Roster
@@ -104,15 +104,18 @@ class Panel(Batch):
         if level == "authority":
             return self
         unit = np.arange(self.roster.n_rows) if level == "row" else getattr(self.roster, level)
+        first = np.searchsorted(unit, np.arange(unit[-1] + 1))
+        score = self.fidelity_score
+        if score is not None:
+            score = score[:, self.roster.authority[first]]
         below = {of: getattr(self.roster, of) for of in _ORDER[_ORDER.index(level) :] if of != "row"}
         roster = Roster(unit, below.get("team", unit), below.get("worker", unit))
         if _ORDER.index(self.assigned) > _ORDER.index(level):
-            return replace(self, roster=roster)
+            return replace(self, roster=roster, fidelity_score=score)
         start = self.start
         if self.assigned != level:
-            first = np.searchsorted(unit, np.arange(unit[-1] + 1))
             start = start[:, getattr(self.roster, self.assigned)[first]]
-        return replace(self, roster=roster, start=start, assigned="authority")
+        return replace(self, roster=roster, start=start, assigned="authority", fidelity_score=score)
 
 
 _ORDER: tuple[Level, ...] = ("authority", "team", "worker", "row")

@@ -20,8 +20,9 @@ from design_sim.reading import as_if_randomised, first_allocations, headline_tab
 from design_sim.results import Judged, Results
 from design_sim.sweep import Case, Sweep
 from design_sim.wording import (
-    comparison_words,
+    arms_words,
     case_words,
+    comparison_words,
     effect_words,
     format_measure,
     interval,
@@ -158,7 +159,11 @@ def _designs(case: Case) -> list[dict[str, Any]]:
                 (
                     plain(answer_name),
                     answer.estimator.estimator.replace("_", " "),
-                    _settings(answer.estimator) + _certified(case, name, answer_name),
+                    [
+                        *_settings(answer.estimator),
+                        ("clusters", case.scenario.studies[name].clusters_of(answer)),
+                        *_certified(case, name, answer_name),
+                    ],
                 )
                 for answer_name, answer in case.scenario.studies[name].answers.items()
             ],
@@ -170,7 +175,10 @@ def _designs(case: Case) -> list[dict[str, Any]]:
 def _certified(case: Case, name: str, answer_name: str) -> list[tuple[str, str]]:
     """What the calibration certificate says of an answer, as one more line of its settings."""
     study = case.scenario.studies[name]
-    said = verdict_on(case.scenario, study, study.answers[answer_name].estimator)
+    answer = study.answers[answer_name]
+    if study.clusters_of(answer) != "authority":
+        return []
+    said = verdict_on(case.scenario, study, answer.estimator)
     return [("calibration certificate", said)] if said else []
 
 
@@ -178,7 +186,6 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
     """Who is compared on what, when, and how that came about, in a sentence."""
     scenario, study = case.scenario, case.scenario.studies[name]
     time, outcome = scenario.world.time, scenario.outcomes[study.design.outcome]
-    treated = int((allocation.start[0] < time.occasions).sum())
     chance = (
         "chance decides which" if getattr(allocation.law, "randomised", True) else "not decided by chance"
     )
@@ -196,7 +203,7 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
     score = f" {score_words(scenario.world)}" if uses_score(study) else ""
     compared = comparison_words(study, scenario.world)
     return (
-        f"{treated} authorities with the framework and {allocation.n_slots - treated} without it ({chance}), "
+        f"{arms_words(study, allocation, time.occasions)} ({chance}), "
         f"of {scenario.world.authorities}. Outcome: {about}, {data}; years from the start: {seen}{often}. "
         f"Stated effect at full fidelity: {effect_words(study.design.outcome, outcome)}.{score}"
         f"{f' {compared}' if compared else ''}"

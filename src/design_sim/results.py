@@ -41,6 +41,7 @@ class Judged:
             "weights": estimand.weights,
             "exit": estimand.exit,
             "component": estimand.component or "",
+            "clusters": self.study.clusters_of(self.answer),
         }
 
     @cached_property
@@ -80,8 +81,8 @@ class Results:
         """Every measure in long form.
 
         Columns: one for each varied setting, then design, outcome, answer, estimator, estimand, average,
-        weights, exit, component, measure, value, mcse (its Monte Carlo standard error), replicates (as
-        requested) and failures (failed analyses among them).
+        weights, exit, component, clusters (what the analysis takes as independent), measure, value, mcse (its
+        Monte Carlo standard error), replicates (as requested) and failures (failed analyses among them).
         """
         from pandas import DataFrame
 

@@ -1,12 +1,13 @@
 """Who belongs to whom: each row's authority, team and worker; `spread` down and `pool` up."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from design_sim.arrays import Floats, Ints
+from design_sim.arrays import Bools, Floats, Ints
 
+Values = TypeVar("Values", Floats, Ints, Bools)
 Level = Literal["authority", "team", "worker", "row"]
 
 
@@ -55,12 +56,11 @@ class Roster:
         """Number of units at a level."""
         return self.n_rows if level == "row" else int(getattr(self, level)[-1]) + 1
 
-    def spread(self, values: Floats, level: Level) -> Floats:
+    def spread(self, values: Values, level: Level) -> Values:
         """Give every row its unit's value: (replicate, unit, ...) to (replicate, row, ...)."""
         if self.n_units(level) == self.n_rows:
             return values
-        spread: Floats = values[:, getattr(self, level)]
-        return spread
+        return values[:, getattr(self, level)]
 
     def pool(self, values: Floats, level: Level) -> Floats:
         """Sum over the rows of every unit: (replicate, row, ...) to (replicate, unit, ...)."""
@@ -81,6 +81,10 @@ class Roster:
             return self
         first = self._starts(level)
         return Roster(*(self._renumbered(getattr(self, of)[first]) for of in ("authority", "team", "worker")))
+
+    def repeated(self, times: int) -> "Roster":
+        """The roster with so many rows in the place of each."""
+        return Roster(*(np.repeat(getattr(self, of), times) for of in ("authority", "team", "worker")))
 
     @staticmethod
     def _renumbered(index: Ints) -> Ints:

@@ -2,28 +2,33 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from design_sim.clusters import cluster_faults, level_faults
 from design_sim.designs import Design
+from design_sim.designs.base import Unit, assigned_unit
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
-from design_sim.estimators.base import levels_below, needs_uptake, outcomes_of
+from design_sim.estimators.base import outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
 from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
-from design_sim.world.delivery import LARGEST, Resolution, Sample
+from design_sim.world.delivery import LARGEST, Resolution
 from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
 from design_sim.world.settings import WorldSettings, block_size
 
 
 class Answer(NamedTuple):
-    """An estimator together with the estimand that it is judged against; always a pair."""
+    """An estimator together with the estimand that it is judged against; always a pair.
+
+    `clusters` is what the analysis takes as independent; None for the unit that the design assigns.
+    """
 
     estimator: Estimator
     estimand: Estimand
+    clusters: Unit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,10 @@ class Study:
 
     design: Design
     answers: Mapping[str, Answer]
+
+    def clusters_of(self, answer: Answer) -> Unit:
+        """What an answer takes as independent: what it says, or the unit that the design assigns."""
+        return answer.clusters or assigned_unit(self.design)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +100,15 @@ class Scenario:
 
 def wanted_resolution(study: Study, resolution: str) -> Resolution:
     """The resolution that answers get: as stated, or for `auto` the coarsest that they can work with."""
-    families = any(needs_families(answer.estimator) for answer in study.answers.values())
+    families = any(needs_families(study, answer) for answer in study.answers.values())
     return "unit" if resolution == "unit" or (resolution == "auto" and families) else "cell"
 
 
-def needs_families(estimator: Estimator) -> bool:
-    """Whether an estimator reads families singly, or a covariate that families of a worker differ in."""
-    return estimator.needs == "families" or not OF_FAMILIES.isdisjoint(estimator.covariates)
+def needs_families(study: Study, answer: Answer) -> bool:
+    """Whether an answer reads families singly, a covariate that they differ in, or has them as clusters."""
+    estimator = answer.estimator
+    singly = estimator.needs == "families" or not OF_FAMILIES.isdisjoint(estimator.covariates)
+    return singly or study.clusters_of(answer) == "family"
 
 
 def asks_of_families(study: Study) -> bool:
@@ -224,10 +235,17 @@ def _design_faults(
     elif outcome is not None and design.sample is not None:
         yield f"{path}.sample: has no effect, since outcome {design.outcome!r} is recorded for everyone"
     if outcome is not None and design.measurement is not None:
-        found_faults = measurement_faults(design.measurement, outcome, world)
+        whole = assigned_unit(design) == "authority"
+        found_faults = measurement_faults(design.measurement, outcome, world, whole=whole)
         if design.measurement.leavers == "replace":
             found_faults += replacement_faults(design.n_enrolled(world), design.n_treated, world)
         yield from (f"{path}.measurement.{fault}" for fault in found_faults)
+    unit = assigned_unit(design)
+    if outcome is not None and outcome.source != "survey" and unit != "authority":
+        yield (
+            f"{path}.outcome: the design assigns each {unit}, and {design.outcome!r} is recorded for whole "
+            "authorities; a surveyed outcome is needed"
+        )
     balance = getattr(design, "balance", None)
     known = {"balance.on": balance.on if balance else (), "match_on": getattr(design, "match_on", ())}
     for key in (key for key, names in known.items() if "baseline" in names):
@@ -248,6 +266,8 @@ def _size_faults(
         return
     design, families = study.design, drawn_resolution(study, outcome, resolution) == "unit"
     rows = outcome.most_rows(world, design.sample, families=families)
+    if assigned_unit(design) == "family" and not families:
+        rows *= 2
     if asks_of_families(study):
         rows *= design.occasions(world.time)[0].size
     slots = min(design.n_enrolled(world), world.authorities)
@@ -282,9 +302,11 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
             f"{path}.estimator: {estimator.estimator!r} compares arms at one follow-up, and this design's "
             "units start at different occasions"
         )
+    clusters = study.clusters_of(answer)
     occasions = int(follow_up.size if estimator.needs_before else follow_up.sum())
     yield from (
-        f"{path}.levels: {fault}" for fault in level_faults(estimator, study.design.sample, occasions)
+        f"{path}.levels: {fault}"
+        for fault in level_faults(estimator, study.design.sample, occasions, clusters)
     )
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
 
@@ -299,8 +321,9 @@ def _family_faults(
         table = f"outcomes.{name}.covariate"
         can = "add it" if outcome.source == "survey" else "surveyed outcomes can have it"
         yield f"{path}.covariates: {min(asked)!r} needs the table {table}; {can}"
-    if resolution == "cell" and needs_families(estimator):
-        key = "covariates" if asked else "estimator"
+    if resolution == "cell" and needs_families(study, answer):
+        reads = asked or estimator.needs == "families"
+        key = "covariates" if asked else "estimator" if reads else "clusters"
         yield f"{path}.{key}: needs single families, which resolution cell does not draw"
     if estimator.needs == "families" and outcome is not None and outcome.has_siblings:
         yield (
@@ -324,31 +347,8 @@ def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: An
                 f"{path}.estimator: {estimator.estimator} counts events, which "
                 "measurement.observer_bias moves off whole numbers"
             )
-    if needs_uptake(estimator):
-        yield f"{path}.estimator: needs to know which families took part, and no design records that yet"
-
-
-def level_faults(estimator: Estimator, sample: Sample | None, occasions: int) -> Iterator[str]:
-    """Levels that an answer wants told apart, and the study has no more units of than of the one above.
-
-    Parameters
-    ----------
-    occasions : int
-        How many occasions the answer reads.
-    """
-    levels = levels_below(estimator)
-    if not levels:
-        return
-    if sample is None:
-        yield f"{levels[0]} has no meaning for an outcome on record, which is known by authority"
-        return
-    counts = {
-        ("authority", "team"): sample.teams,
-        ("authority", "worker"): sample.teams * sample.workers,
-        ("team", "worker"): sample.workers,
-        ("team", "family"): sample.workers * sample.families * occasions,
-        ("worker", "family"): sample.families * occasions,
-    }
-    for above, level in pairwise(("authority", *levels, "family")):
-        if counts[above, level] == 1:
-            yield f"the study samples one {level} in every {above}, and cannot tell the two apart"
+    clusters, unit = study.clusters_of(answer), assigned_unit(study.design)
+    found_faults = cluster_faults(
+        estimator, clusters, unit, outcome, beside_covariate=asks_of_families(study)
+    )
+    yield from (f"{path}.{fault}" for fault in found_faults)

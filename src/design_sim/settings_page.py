@@ -28,6 +28,10 @@ HEAD = """# Every setting
 Made by `design-sim settings` from the program itself. A table that has no default is off until it is stated.
 "assumption" marks what has no figure behind it; the sources of the others are named here, or in the presets.
 """
+CLUSTERS = (
+    "what the analysis takes as independent, `authority`, `team`, `worker` or `family`; the unit that the "
+    "design assigns if not given. Estimators call them authorities. Families are drawn singly for it."
+)
 
 
 def page() -> str:
@@ -180,4 +184,5 @@ def _estimands() -> str:
     for key, options in (("estimand", RUNGS), ("average", AVERAGES), ("exit", EXITS)):
         lines += [f"`{key}`:", "", *(f"- `{name}`: {meaning}" for name, meaning in options.items()), ""]
     lines += ["`weighted_by`: `family` or `authority`.", "", f"`component`: {said['component']}"]
+    lines += ["", f"`clusters`: {CLUSTERS}"]
     return "\n".join(lines)

@@ -15,15 +15,17 @@ from joblib import Parallel, delayed
 from numpy.random import Generator
 from threadpoolctl import threadpool_limits
 
-from design_sim.allocation import Allocation
-from design_sim.arrays import Bools, Floats
+from design_sim.allocation import NEVER, Allocation
+from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells, pooled_occasions
+from design_sim.designs.base import Unit, spillover_of
 from design_sim.estimands import true_value
 from design_sim.estimators import Estimates, Estimator
-from design_sim.estimators.base import levels_below
+from design_sim.estimators.base import levels_below, needs_uptake
 from design_sim.leavers import with_replacements
 from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
+from design_sim.roster import Roster
 from design_sim.scenario import Scenario, Study
 from design_sim.streams import Streams
 from design_sim.tally import Tally
@@ -146,7 +148,9 @@ def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool =
         spread=any(estimator.needs == "cells" for estimator in estimators),
         reached=reached(design.measurement, allocation, follow_up),
         covariate=not OF_FAMILIES.isdisjoint(covariates),
-        workers=any(levels_below(estimator) for estimator in estimators),
+        workers=tells_workers_apart(study),
+        uptake=any(needs_uptake(estimator) for estimator in estimators),
+        contamination=spillover_of(design),
     )
     delivery = deliver(fieldwork)
     twins = [delivery.stated, delivery.null]
@@ -170,39 +174,77 @@ def _panel(
         cells = measured(design.measurement, world, allocation, delivery, (design.outcome, cells), follow_up)
     roster = delivery.roster
     if allocation.observed is not None:
-        seen = roster.spread(allocation.observed.astype(np.float64), "authority")
-        cells = without(cells, seen == 0)
+        cells = without(cells, ~roster.spread(allocation.observed, "authority"))
+    uptake, start = delivery.uptake, delivery.start
+    parts = [cells]
+    if uptake is not None:
+        parts.append(Cells(cells.n, np.broadcast_to(uptake, cells.mean.shape)))
     if fieldwork.resolution == "unit" and scenario.resolution_of(study) == "cell":
-        cells, roster = cells.pool(roster, "worker"), roster.above("worker")
-    estimators = [answer.estimator for answer in study.answers.values()]
-    covariates = sorted({name for estimator in estimators for name in estimator.covariates})
+        parts, roster = [pooled(part, roster, start) for part in parts], roster_of_cells(roster, start)
+        start = None if start is None else allocation.start
     occasions, period = delivery.occasions, design.pooled(delivery.occasions)
     if period is not None:
         first = np.flatnonzero(np.diff(period, prepend=-1))
-        cells, occasions, follow_up = pooled_occasions(cells, period), occasions[first], follow_up[first]
-    rows = roster, occasions
-    return observe(world, allocation, rows, cells, follow_up, covariates, scenario.alpha, delivery.covariate)
+        parts = [pooled_occasions(part, period) for part in parts]
+        occasions, follow_up = occasions[first], follow_up[first]
+    estimators = [answer.estimator for answer in study.answers.values()]
+    covariates = sorted({name for estimator in estimators for name in estimator.covariates})
+    rows, of_families = (roster, occasions), delivery.covariate
+    panel = observe(world, allocation, rows, parts[0], follow_up, covariates, scenario.alpha, of_families)
+    uptake = None if uptake is None else parts[1].mean
+    return replace(panel, start=panel.start if start is None else start, uptake=uptake)
+
+
+def pooled(cells: Cells, roster: Roster, start: Ints | None) -> Cells:
+    """Single families as cells of workers, or of workers and arms where families are assigned."""
+    return cells.pool(roster, "worker") if start is None else cells.by_arm(roster, start < NEVER)
+
+
+def roster_of_cells(roster: Roster, start: Ints | None) -> Roster:
+    """The roster of these cells."""
+    workers = roster.above("worker")
+    return workers if start is None else workers.repeated(2)
+
+
+def tells_workers_apart(study: Study) -> bool:
+    """Whether an answer tells the teams or workers of an authority apart."""
+    return any(
+        levels_below(answer.estimator) or study.clusters_of(answer) in ("team", "worker")
+        for answer in study.answers.values()
+    )
 
 
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:
     """Run one study on a block of worlds: a tally for each answer."""
     twins = carry_out(scenario, study, world, average=scenario.average_twin)
-    estimates: dict[Estimator, tuple[Estimates, Estimates, Estimates | None]] = {}
+    estimates: dict[tuple[Estimator, Unit], tuple[Estimates, Estimates, Estimates | None]] = {}
     tallies = {}
     of_group = world.of_group(study.design.group)
-    for name, (estimator, estimand) in study.answers.items():
-        if estimator not in estimates:
-            stated, null = (
-                analyse(estimator, panel, world.streams, kept) for panel in (twins.stated, twins.null)
-            )
-            average = None
-            if twins.average is not None:
-                average = analyse(estimator, twins.average, world.streams, kept)
-            estimates[estimator] = stated, null, average
-        truth = true_value(estimand, of_group, twins.allocation, study.design.outcome, scenario.window)
-        stated, null, average = estimates[estimator]
+    for name, answer in study.answers.items():
+        analysis = answer.estimator, study.clusters_of(answer)
+        if analysis not in estimates:
+            estimates[analysis] = _analysed(*analysis, twins, kept, world.streams)
+        truth = true_value(answer.estimand, of_group, twins.allocation, study.design.outcome, scenario.window)
+        stated, null, average = estimates[analysis]
         tallies[name] = Tally.of(stated, null, _first(truth, kept), scenario.alpha, average)
     return tallies
+
+
+def _analysed(
+    estimator: Estimator, clusters: Unit, twins: Twins, kept: int, streams: Streams
+) -> tuple[Estimates, Estimates, Estimates | None]:
+    """What an analysis finds in a study, in its null twin and in the average one where there is one."""
+
+    def found(panel: Panel) -> Estimates:
+        return analyse(estimator, clustered(panel, clusters), streams, kept)
+
+    average = None if twins.average is None else found(twins.average)
+    return found(twins.stated), found(twins.null), average
+
+
+def clustered(panel: Panel, clusters: Unit) -> Panel:
+    """The panel of an analysis that takes the units of a level as independent."""
+    return panel.clustered_by("row" if clusters == "family" else clusters)
 
 
 def analyse(estimator: Estimator, panel: Panel, streams: Streams, kept: int) -> Estimates:

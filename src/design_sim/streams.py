@@ -68,6 +68,8 @@ COMPONENTS = {
     "replacement": 87,
     "subgroup": 90,
     "subgroup_record": 91,
+    "dealing": 110,
+    "takers": 111,
 }
 """The number of each component; a number is never given to another component."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from design_sim.designs import DESIGNS
+from design_sim.designs.base import UNITS
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand
 from design_sim.estimators import ESTIMATORS
@@ -355,11 +356,17 @@ def _study(table: dict[str, Any], path: str, faults: list[str]) -> Study | None:
 
 def _answer(table: dict[str, Any], path: str, faults: list[str]) -> Answer | None:
     asked = {field: table.pop(key) for key, field in ESTIMAND_KEYS.items() if key in table}
+    clusters = table.pop("clusters", None)
+    if clusters is not None and clusters not in UNITS:
+        faults.append(f"{path}.clusters: found {found(clusters)}; allowed: {', '.join(map(repr, UNITS))}")
+        return None
     names = {field: key for key, field in ESTIMAND_KEYS.items()}
     estimand = validate(Estimand, asked, path, faults, names)
     model = _member(ESTIMATORS, table.get("estimator"), f"{path}.estimator", faults)
-    estimator = model and validate(model, table, path, faults, extra=tuple(ESTIMAND_KEYS))
-    return Answer(estimator, estimand) if estimator is not None and estimand is not None else None
+    estimator = model and validate(model, table, path, faults, extra=(*ESTIMAND_KEYS, "clusters"))
+    if estimator is None or estimand is None:
+        return None
+    return Answer(estimator, estimand, clusters)
 
 
 def _member(family: Mapping[str, type], name: object, path: str, faults: list[str]) -> Any:

@@ -10,6 +10,8 @@ from math import floor, isfinite, isnan, log10, nan
 from typing import NamedTuple
 from unicodedata import category
 
+from design_sim.allocation import NEVER, Allocation
+from design_sim.designs.base import assigned_unit
 from design_sim.estimands import Estimand
 from design_sim.performance import measure, wilson_interval
 from design_sim.results import Judged
@@ -33,10 +35,12 @@ EFFECTS = ("truth", "estimate", "bias", "null_bias", "empirical_se", "model_se",
 SIGNED = ("truth", "estimate", "bias", "null_bias", "relative_bias", "model_se_error")
 KINDS = {
     "cluster_rct": "cluster randomised trial",
+    "family_rct": "trial of families",
     "stepped_wedge": "stepped-wedge trial",
     "contrast": "contrast study",
     "difference_in_differences": "difference-in-differences",
 }
+PLURALS = {"authority": "authorities", "team": "teams", "worker": "workers", "family": "families"}
 RUNGS = {
     "offered": "effect of offering it",
     "delivered": "effect on families who take part",
@@ -79,7 +83,38 @@ def name_of(judged: Judged, longest: int = 28) -> str:
 def kind_of(study: Study) -> str:
     """What sort of study it is, in words."""
     kind = str(getattr(study.design, "kind", type(study.design).__name__))
+    if kind == "cluster_rct" and assigned_unit(study.design) != "authority":
+        return f"trial of {PLURALS[assigned_unit(study.design)]}"
     return KINDS.get(kind, plain(kind.replace("_", " ")))
+
+
+def arms_of(study: Study, allocation: Allocation) -> list[tuple[int, int, int]]:
+    """Arms of the first replicate, those that start first in front, without units that are not there.
+
+    Returns
+    -------
+    list of three int
+        The first occasion with the framework, the first one without it again, and how many units.
+    """
+    there = allocation.stratum[0] >= 0
+    times = list(zip(allocation.start[0][there].tolist(), allocation.stop[0][there].tolist(), strict=True))
+    counts = {when: times.count(when) for when in sorted(set(times))}
+    if allocation.families is not None and study.design.sample is not None:
+        # every worker stands there twice, with the families that start and with the others
+        starting, families = int(allocation.families[0].sum()), study.design.sample.families
+        counts = {
+            when: starting if when[0] < NEVER else n * families - starting for when, n in counts.items()
+        }
+    return [(*when, n) for when, n in counts.items()]
+
+
+def arms_words(study: Study, allocation: Allocation, end: int) -> str:
+    """How many units a study has with the framework by an occasion, and how many without it."""
+    unit, arms = assigned_unit(study.design), arms_of(study, allocation)
+    treated = sum(n for start, _, n in arms if start < end)
+    others = sum(n for start, _, n in arms if start >= end)
+    where = "" if unit == "authority" else f", in {allocation.n_slots} authorities"
+    return f"{treated} {PLURALS[unit]} with the framework and {others} without it{where}"
 
 
 def outcome_of(judged: Judged) -> Outcome:

@@ -10,11 +10,31 @@ from design_sim.world.draw import World, draw_world
 from design_sim.world.outcomes import RecordedBinary
 from design_sim.world.settings import WorldSettings
 
+SAMPLE = {"teams": 2, "workers": 4, "families": 3}
 SETTINGS: dict[str, dict[str, object]] = {
     "cluster_rct": {"authorities": 8, "baseline_years": 2},
+    "family_rct": {"authorities": 5, "sample": SAMPLE},
     "stepped_wedge": {"authorities": 7, "steps": 3, "before": 2},
     "contrast": {"pilots": 2, "comparisons": 3},
     "difference_in_differences": {"adopters": 4, "comparisons": 5},
+}
+BELOW = {
+    f"{kind} of each {settings.get('unit', 'family')} within {settings['within']}": (kind, settings)
+    for kind, settings in (
+        *(
+            ("cluster_rct", {"authorities": 5, "sample": SAMPLE, "unit": unit, "within": within})
+            for unit, within in (
+                ("team", "authority"),
+                ("team", "study"),
+                ("worker", "team"),
+                ("worker", "study"),
+            )
+        ),
+        *(
+            ("family_rct", {"authorities": 5, "sample": SAMPLE, "within": within})
+            for within in ("worker", "authority", "study")
+        ),
+    )
 }
 WORLD = WorldSettings.model_validate(
     {"authorities": 12, "adoption": {"authorities": 4}, "time": {"years_before": 2, "years_after": 3}}
@@ -33,11 +53,17 @@ def allocated(design: Design, block: int = 0, n: int = 64) -> Allocation:
     return design.allocate(world, world.streams)
 
 
-@pytest.fixture(params=DESIGNS, ids=list(DESIGNS))
+def made(name: str) -> Design:
+    """A registered design with settings that fit a small world, or one of those below the authority."""
+    kind, settings = BELOW.get(name, (name, SETTINGS.get(name, {})))
+    design: Design = DESIGNS[kind](outcome="rereferral", **settings)
+    return design
+
+
+@pytest.fixture(params=[*DESIGNS, *BELOW])
 def design(request: pytest.FixtureRequest) -> Design:
-    """Each registered design, with settings that fit a small world."""
-    made: Design = DESIGNS[request.param](outcome="rereferral", **SETTINGS[request.param])
-    return made
+    """Each of them."""
+    return made(request.param)
 
 
 def test_every_design_is_tried() -> None:
@@ -52,8 +78,10 @@ def test_slots_hold_different_authorities_of_the_world(design: Design) -> None:
     assert all(len(set(row)) == len(row) for row in unit)
 
 
-def test_slots_that_start_first_come_first_and_there_is_something_to_compare(design: Design) -> None:
+@pytest.mark.parametrize("name", [name for name in DESIGNS if name != "family_rct"])
+def test_slots_that_start_first_come_first_and_there_is_something_to_compare(name: str) -> None:
     """Starts are tied to slots, so that what follows is planned once; some slots are never treated, or later."""
+    design = made(name)
     allocation = allocated(design)
     start = allocation.start
     assert start.shape == (1, allocation.n_slots)
@@ -64,6 +92,28 @@ def test_slots_that_start_first_come_first_and_there_is_something_to_compare(des
     assert isinstance(allocation.law, Randomisation)
     assert allocation.law.start == tuple(start[0])
     assert design.n_treated == (start[0] < NEVER).sum()
+
+
+@pytest.mark.parametrize("name", BELOW)
+def test_units_below_the_authority_have_both_arms_as_the_law_says(name: str) -> None:
+    """All that are sampled are dealt out, in every replicate as many to each arm as the law has."""
+    design = made(name)
+    allocation = allocated(design)
+    each = {"team": 2, "worker": 8, "row": 16}[allocation.assigned]
+    start, law = allocation.start, allocation.law
+    assert start.shape[1] == 5 * each
+    assert allocation.stop.shape[1] == allocation.stratum.shape[1] == start.shape[1]
+    assert isinstance(law, Randomisation)
+    of_law = sum(begins < NEVER for begins in law.start)
+    assert 0 < of_law < len(law.start)
+    starting = (start < NEVER).sum(axis=1)
+    if allocation.families is not None:
+        assert len(law.start) == 5 * 8 * 3
+        starting = allocation.families.sum(axis=1)
+        assert ((allocation.families >= 0) & (allocation.families <= 3)).all()
+    assert (starting == of_law).all()
+    assert design.n_treated == allocation.n_slots
+    assert np.array_equal(start, allocated(design).start)
 
 
 def test_allocation_is_the_same_whenever_it_is_asked_for(design: Design) -> None:

@@ -340,7 +340,7 @@ def test_the_difference_is_that_of_the_world(name: str) -> None:
     world = draw_world(scenario.world, scenario.outcomes, 1024, Streams(3, 0))
     study = scenario.studies["trial"]
     allocation, panel, *_ = carry_out(scenario, study, world)
-    estimator, estimand = study.answers["model"]
+    estimator, estimand, _ = study.answers["model"]
     found = estimator.estimate(panel, np.random.default_rng(1))
     truth = true_value(estimand, world, allocation, "entry", scenario.window)
     error = found.estimate - truth

@@ -153,6 +153,8 @@ def warnings(sweep: "Sweep") -> dict[str, list[str]]:
 def _of_scenario(scenario: "Scenario") -> Iterator[tuple[str, str]]:
     for name, study in scenario.studies.items():
         for answer_name, answer in study.answers.items():
+            if study.clusters_of(answer) != "authority":
+                continue
             warning = warning_of(scenario, study, answer.estimator)
             if warning:
                 yield f"{name} / {answer_name}", warning

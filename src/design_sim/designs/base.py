@@ -1,6 +1,6 @@
 """What a design is: the data strategy, and nothing of the truth but what an evaluator could see."""
 
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,10 @@ from design_sim.world.delivery import Sample
 from design_sim.world.draw import World
 from design_sim.world.settings import Time, WorldSettings
 
+Unit = Literal["authority", "team", "worker", "family"]
+"""What a design can randomise, and an analysis take as independent."""
+UNITS: tuple[Unit, ...] = ("authority", "team", "worker", "family")
+"""From the top."""
 Count = Annotated[int, Field(ge=1, le=100_000)]
 YearAfter = Annotated[int, Field(ge=1, le=30)]
 
@@ -80,6 +84,17 @@ class FollowUp(Stated):
     def pooled(self, occasions: Ints) -> Ints | None:
         """None: every occasion is analysed as it is."""
         return None
+
+
+def assigned_unit(design: Design) -> Unit:
+    """What a design assigns: authorities, unless it says otherwise by `unit`."""
+    unit: Unit = getattr(design, "unit", "authority")
+    return unit
+
+
+def spillover_of(design: Design) -> float:
+    """The share of treated workers' gain that reaches others by the study itself, its `contamination`."""
+    return float(getattr(design, "contamination", 0.0))
 
 
 def follow_up_occasions(design: FollowUp, time: Time) -> tuple[Ints, Bools]:

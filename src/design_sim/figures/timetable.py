@@ -8,11 +8,12 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from design_sim.allocation import NEVER, Allocation
+from design_sim.designs.base import assigned_unit
 from design_sim.figures.style import BLUE, GREY, INK, PALE, WIDTH, finished, legend, styled
 from design_sim.reading import first_allocations
 from design_sim.results import Results
 from design_sim.scenario import Scenario, Study
-from design_sim.wording import kind_of, plain
+from design_sim.wording import PLURALS, arms_of, kind_of, plain
 from design_sim.world.settings import Time
 
 
@@ -35,14 +36,14 @@ def allocations(results: Results) -> Figure:
     """Who is treated and observed when: every design in the first replicate of the first case."""
     case = results.sweep.cases[0]
     drawn = first_allocations(case)
-    rows = [_arms(allocation) for allocation in drawn.values()]
+    rows = [_arms(allocation, case.scenario.studies[name]) for name, allocation in drawn.items()]
     heights = [max(sum(arm.height + 0.6 for arm in arms), 8) for arms in rows]
     with styled():
         tall = 0.6 + sum(0.105 * height + 0.36 for height in heights)
         figure = Figure(figsize=(WIDTH, tall), layout="constrained")
         panels = figure.subplots(len(drawn), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
         for axes, (name, allocation), arms in zip(panels, drawn.items(), rows, strict=True):
-            _panel(axes, case.scenario, name, arms)
+            _panel(axes, case.scenario, name, arms, _noun(case.scenario.studies[name]))
             axes.annotate(
                 "\n".join(_facts(case.scenario, case.scenario.studies[name], allocation)),
                 (1, 1),
@@ -63,16 +64,21 @@ def allocations(results: Results) -> Figure:
         return finished(figure)
 
 
-def _arms(allocation: Allocation) -> list[Arm]:
+def _arms(allocation: Allocation, study: Study) -> list[Arm]:
     """The arms of the first replicate, earliest start first; a large one is cut short in the middle."""
-    times = list(zip(allocation.start[0].tolist(), allocation.stop[0].tolist(), strict=True))
-    found = sorted(set(times))
+    found = arms_of(study, allocation)
     whole, cut = max(20 // len(found), 4), max(12 // len(found), 2)
-    return [Arm(n, n if n <= whole else cut, *when) for when in found if (n := times.count(when))]
+    return [Arm(n, n if n <= whole else cut, start, stop) for start, stop, n in found]
 
 
-def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm]) -> None:
-    """The slots of one design over the years."""
+def _noun(study: Study) -> str:
+    """What the lines of a design are, where they are not authorities."""
+    unit = assigned_unit(study.design)
+    return "" if unit == "authority" else f"{PLURALS[unit]} "
+
+
+def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm], noun: str) -> None:
+    """The slots of one design over the years, or the units below them."""
     time = scenario.world.time
     observed = set(scenario.studies[name].design.occasions(time)[0].tolist())
     top, ticks, labels = 0.0, [], []
@@ -81,7 +87,9 @@ def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm]) -> None:
         ticks.append(top + arm.height / 2)
         year = (arm.start - time.start) / time.per_year
         when = "" if arm.start in (time.start, NEVER) else f" from year {year:g}"
-        labels.append(f"{arm.n} without" if arm.start >= NEVER else f"{arm.n} with framework{when}")
+        labels.append(
+            f"{arm.n} {noun}without" if arm.start >= NEVER else f"{arm.n} {noun}with framework{when}"
+        )
         top += arm.height + 0.6
     axes.set(xlim=(-time.years_before - 0.1, time.years_after + 0.1), ylim=(max(top, 8), 0))
     axes.axvline(0, color=INK, linewidth=0.8)

@@ -35,7 +35,8 @@ def centred_dose(
     outcome : str
         Name of the outcome whose effect is centred.
     dose_of : callable
-        Gives the dose of every row by the start of each slot, (1 or replicate, slot).
+        Gives the dose of every row by the start of each slot, or of its teams or workers, (1 or replicate,
+        assigned).
 
     Returns
     -------

@@ -22,7 +22,7 @@ from design_sim.arrays import Batch, Floats
 from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.streams import Streams
-from design_sim.world.delivery import Delivery, Fieldwork
+from design_sim.world.delivery import Delivery, Fieldwork, uptake_of
 from design_sim.world.occupancy import squared_counts
 from design_sim.world.outcome import Outcome
 from design_sim.world.proportional import practice_factor
@@ -88,13 +88,14 @@ def deliver_counts(work: Fieldwork, outcome: CountOutcome, counted: Counted) -> 
     """The events of a study's rows with the framework, and without its effect."""
     uptake, shape = work.world.settings.uptake, counted.events.shape
     n, rate, dose = (np.broadcast_to(part, shape) for part in (counted.n, counted.rate, counted.dose))
+    taken = uptake_of(work, n, shape)
     spread, events = work.spread and bool((n > 1).any()), counted.events
     rng = work.world.streams.rng("family_spread", work.outcome)
     size = unit_shape(rate, outcome.overdispersion)
     if outcome.effect == 0:
         squares = squared_counts(events, n, size, rng) if spread else None
         null = stated = count_cells(n, events, outcome.per, squares, work.spread)
-        return Delivery(counted.roster, work.occasions, uptake * dose, stated, null)
+        return Delivery(counted.roster, work.occasions, uptake * dose, stated, null, uptake=taken)
     factor = practice_factor(outcome, dose)
     takers, before = taking_part(events, n, size, uptake, (work.world.streams, work.outcome))
     after = move_events(
@@ -111,7 +112,7 @@ def deliver_counts(work: Fieldwork, outcome: CountOutcome, counted: Counted) -> 
         squares, moved_squares = others + of_takers, others + moved
     null = count_cells(n, events, outcome.per, squares, work.spread)
     stated = count_cells(n, events - before + after, outcome.per, moved_squares, work.spread)
-    return Delivery(counted.roster, work.occasions, uptake * dose, stated, null)
+    return Delivery(counted.roster, work.occasions, uptake * dose, stated, null, uptake=taken)
 
 
 def taking_part(

@@ -4,23 +4,28 @@ A family that takes part receives the dose that its worker practises, and one th
 of an authority outside treatment take part in what it has of its own in the same share.
 Rows are as deep as exposure or risk varies: authorities for a recorded outcome, whose exposure is the
 mean over all its workers; the sampled workers for a surveyed one, or authorities where workers do not
-differ; single families at resolution `unit`. Each kind of outcome knows how it is delivered.
+differ and nothing else tells them apart; single families at resolution `unit`. Where families are
+randomised, a cell holds those of a worker and an arm. Each kind of outcome knows how it is delivered.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
-from design_sim.allocation import Allocation
+from design_sim.allocation import NEVER, Allocation, two_arms
 from design_sim.arrays import Batch, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.stated import Stated
 from design_sim.world.average_twin import centred_dose
 from design_sim.world.draw import World
-from design_sim.world.practice import delivered_dose, worker_dose
+from design_sim.world.families import treated_families
+from design_sim.world.outcome import takers_of
+from design_sim.world.practice import delivered_dose, practised_at, worker_dose
+from design_sim.world.spillover import reaches_colleagues
 
 Resolution = Literal["cell", "unit"]
 LARGEST = 2**27
@@ -57,6 +62,11 @@ class Delivery(Batch):
         The outcome with the stated effect, and with every framework's effect zero.
     covariate : float array or None, (replicate, row)
         The covariate of single families, where an answer asks for it.
+    uptake : float array or None, (replicate, row, occasion)
+        Share of a row's families that took part in the framework that the study put there; where an answer
+        asks for it.
+    start : int array or None, (replicate, row)
+        First treated occasion of every row as assigned, where families are.
     """
 
     roster: Roster
@@ -65,6 +75,8 @@ class Delivery(Batch):
     stated: Cells
     null: Cells
     covariate: Annotated[Floats, "replicate row"] | None = None
+    uptake: Annotated[Floats, "replicate row occasion"] | None = None
+    start: Annotated[Ints, "replicate row"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,10 @@ class Fieldwork:
         Whether an answer reads the covariate of families, which is drawn only then, and families singly.
     workers : bool
         Whether an answer tells teams or workers apart, also where they do not differ.
+    uptake : bool
+        Whether an answer reads which families take part.
+    contamination : float
+        Share of the gain of the treated that reaches comparison workers or families by the study itself.
     """
 
     world: World
@@ -108,11 +124,18 @@ class Fieldwork:
     centred: bool = False
     covariate: bool = False
     workers: bool = False
+    uptake: bool = False
+    contamination: float = 0.0
 
     @property
     def unit(self) -> Ints:
         """The authority in each slot, (replicate, slot)."""
         return self.allocation.unit
+
+    @property
+    def singly(self) -> bool:
+        """Whether families are drawn one by one."""
+        return self.resolution == "unit" or self.covariate or self.world.outcomes[self.outcome].drawn_singly
 
     @property
     def sampled(self) -> Sample:
@@ -129,19 +152,84 @@ class Fieldwork:
 
     @property
     def dose(self) -> Floats:
-        """Dose in each authority, the mean over its workers: (replicate, slot, occasion)."""
+        """Dose in each authority, the mean over its workers: (replicate, slot, occasion).
+
+        Raises
+        ------
+        ValueError
+            If its workers are not all treated alike.
+        """
+        if self.allocation.assigned != "authority":
+            raise ValueError(f"{self.outcome}: treatment differs within authorities")
         return self._dose(lambda start: delivered_dose(self.world, self.unit, start, self.occasions))
 
     def dose_of(self, workers: Ints) -> Floats:
         """Dose of the families of sampled workers: (replicate, slot x worker, occasion)."""
-        return self._dose(lambda start: worker_dose(self.world, self.unit, start, self.occasions, workers))
 
-    def _dose(self, by_start: Callable[[Ints], Floats]) -> Floats:
+        def by_start(start: Ints) -> Floats:
+            return worker_dose(self.world, self.unit, start, self.occasions, workers)
+
+        dose = self._dose(by_start)
+        if not self.contamination or self.allocation.assigned != "worker":
+            return dose
+        never = np.full_like(self.allocation.start, NEVER)
+        usual = np.zeros((1, 1, 1)) if self.centred else by_start(never)
+        treated, per_team = self.allocation.start < NEVER, self.sampled.workers
+        return reaches_colleagues(dose, usual, treated, per_team, self.contamination)
+
+    def doses_of_arms(self, workers: Ints) -> tuple[Floats, Floats]:
+        """Dose of the families of sampled workers that are assigned to start, and of the others.
+
+        (replicate, slot x worker, occasion) each.
+        """
+        never = np.full((1, self.unit.shape[1]), NEVER)
+
+        def by_start(start: Ints) -> Floats:
+            return worker_dose(self.world, self.unit, start, self.occasions, workers)
+
+        first = int(self.allocation.start.min())
+        everybody = two_arms(self.unit, self.unit.shape[1], first, randomised=True)
+        offered = self._dose(by_start, everybody)
+        usual = np.zeros((1, 1, 1)) if self.centred else by_start(never)
+        return offered, usual + self.contamination * (offered - usual)
+
+    def _dose(self, by_start: Callable[[Ints], Floats], allocation: Allocation | None = None) -> Floats:
+        allocation = allocation or self.allocation
         if not self.centred:
-            return by_start(self.allocation.start)
-        return centred_dose(self.world, self.allocation, self.outcome, self.occasions, by_start)
+            return by_start(allocation.start)
+        return centred_dose(self.world, allocation, self.outcome, self.occasions, by_start)
+
+
+def uptake_of(work: Fieldwork, n: Floats, shape: tuple[int, ...]) -> Floats | None:
+    """Share of each row's families that would take part, (replicate, row, occasion).
+
+    None where no answer asks.
+    """
+    uptake = work.world.settings.uptake
+    if not work.uptake:
+        return None
+    if uptake == 1:
+        return np.ones((1, *shape[1:]))
+    share: Floats = takers_of(n, uptake, work.world.streams, work.outcome, shape) / np.maximum(n, 1.0)
+    return share
 
 
 def deliver(fieldwork: Fieldwork) -> Delivery:
-    """Let a study's authorities practise, and give the outcome with the framework and without its effect."""
-    return fieldwork.world.outcomes[fieldwork.outcome].deliver(fieldwork)
+    """Let a study's authorities practise, and give the outcome with the framework and without its effect.
+
+    Notes
+    -----
+    Uptake is of what the study put there: no family takes part in it before its start, in the comparison arm,
+    or once an authority has left. What authorities have of their own is not counted.
+    """
+    work, world = fieldwork, fieldwork.world
+    delivery = world.outcomes[work.outcome].deliver(work)
+    treated = treated_families(work)
+    start = None if treated is None else np.where(treated, work.allocation.start.min(), NEVER)
+    uptake = delivery.uptake
+    if uptake is not None:
+        of_rows = start
+        if of_rows is None:
+            of_rows = delivery.roster.spread(work.allocation.start, work.allocation.assigned)
+        uptake = uptake * practised_at(world, work.unit, of_rows, work.occasions)
+    return replace(delivery, start=start, uptake=uptake)

@@ -16,7 +16,7 @@ from numpy.random import Generator
 from design_sim.arrays import Batch, Floats
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.world.delivery import Delivery, Fieldwork
+from design_sim.world.delivery import Delivery, Fieldwork, uptake_of
 from design_sim.world.outcome import Outcome
 from design_sim.world.proportional import practice_factor, refuse_too_many_times, sd_of_means
 from design_sim.world.shares import share_of_takers, squared_shares
@@ -87,6 +87,7 @@ def deliver_durations(work: Fieldwork, outcome: DurationOutcome, lasted: Lasted)
     """The durations of a study's rows with the framework, and without its effect."""
     uptake, shape = work.world.settings.uptake, lasted.mean.shape
     n, dose = (np.broadcast_to(part, shape) for part in (lasted.n, lasted.dose))
+    taken = uptake_of(work, n, shape)
     streams, name = work.world.streams, work.outcome
     takers, share = np.zeros(shape), np.zeros(shape)
     squares: tuple[Floats | None, ...] = (None, None)
@@ -105,7 +106,7 @@ def deliver_durations(work: Fieldwork, outcome: DurationOutcome, lasted: Lasted)
     null, stated = (
         duration_cells(n, mean, of) for mean, of in zip((lasted.mean, moved), squares, strict=True)
     )
-    return Delivery(lasted.roster, work.occasions, uptake * dose, stated, null)
+    return Delivery(lasted.roster, work.occasions, uptake * dose, stated, null, uptake=taken)
 
 
 def duration_cells(n: Floats, mean: Floats, squares: Floats | None) -> Cells:

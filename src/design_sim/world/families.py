@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from design_sim.arrays import Floats, Ints
+from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.world.draw import enrolled
+from design_sim.world.draw import World, enrolled
 from design_sim.world.fidelity import worker_deviation
 from design_sim.world.surveyed import PARTS, Part, Surveyed
 
@@ -37,6 +37,8 @@ class SurveyRows:
         Which workers of an authority are sampled, and the team of each.
     copies : int
         Rows of every worker.
+    treated : bool array or None, (replicate or 1, row)
+        Whether a row's families are assigned to start, where families are assigned.
     """
 
     roster: Roster
@@ -44,6 +46,7 @@ class SurveyRows:
     workers: Ints
     teams: Ints
     copies: int
+    treated: Bools | None = None
 
     def of_workers(self, values: Floats) -> Floats:
         """Give every row its worker's value: (replicate, slot x worker, ...) to (replicate, row, ...)."""
@@ -59,7 +62,8 @@ class SurveyRows:
 def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     """Sample workers, and their families as a cell or one by one, and see who is seen.
 
-    Families of another occasion are other ones. Where they have a covariate, which a row has one of, every
+    Where families are assigned, the cells of a worker are two: those that start, and the others. Families of
+    another occasion are other ones. Where they have a covariate, which a row has one of, every
     family stands in a row of its own that is empty at all occasions but its own.
     """
     sample = work.sampled
@@ -67,31 +71,69 @@ def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     teams = np.repeat(np.arange(sample.teams), sample.workers)
     workers = teams * work.world.settings.workers.per_team + np.tile(np.arange(sample.workers), sample.teams)
     turns = occasions if work.covariate else 1
-    copies = sample.families * turns if singly else 1
+    treated = treated_families(work)
+    copies = sample.families * turns if singly else 1 if treated is None else 2
     index = np.arange(work.unit.shape[1] * workers.size * copies) // copies
     roster = Roster(index // workers.size, index // sample.workers, index)
-    taken = (teams < teams_present(work)[:, :, np.newaxis]).astype(np.float64)
-    each = 1 if singly else sample.families
-    n = np.repeat(each * taken.reshape(taken.shape[0], -1, 1), copies, axis=1)
+    taken = (teams < teams_present(work.world, work.unit, sample.teams)[:, :, np.newaxis]).astype(np.float64)
+    taken = taken.reshape(taken.shape[0], -1, 1)
+    n = np.repeat((1 if singly else sample.families) * taken, copies, axis=1)
+    starting = work.allocation.families
+    if starting is not None and not singly:
+        both = np.stack([starting, sample.families - starting], axis=2).reshape(starting.shape[0], -1, 1)
+        n = both * np.repeat(taken, copies, axis=1)
     n = np.broadcast_to(n, (*n.shape[:2], occasions))
     if turns > 1:
         n = n * (np.arange(n.shape[1])[:, np.newaxis] % turns == np.arange(occasions))
-    return SurveyRows(roster, seen_of(work, roster, n), workers, teams, copies)
+    return SurveyRows(roster, seen_of(work, roster, n, treated), workers, teams, copies, treated)
 
 
-def teams_present(work: "Fieldwork") -> Ints:
+def treated_families(work: "Fieldwork") -> Bools | None:
+    """Whether the families of a row are assigned to start, (replicate or 1, row); None where workers are.
+
+    Of a worker's families, which are exchangeable, the first ones are.
+    """
+    starting = work.allocation.families
+    if starting is None:
+        return None
+    if not work.singly:
+        return np.tile([True, False], starting.shape[1])[np.newaxis]
+    turns = work.occasions.size if work.covariate else 1
+    place = np.repeat(np.arange(work.sampled.families), turns)
+    first: Bools = place < starting[:, :, np.newaxis]
+    return first.reshape(starting.shape[0], -1)
+
+
+def dose_of_rows(work: "Fieldwork", rows: SurveyRows) -> Floats:
+    """Dose of the families of every row, (replicate, row, occasion)."""
+    if rows.treated is None:
+        return rows.of_workers(work.dose_of(rows.workers))
+    offered, otherwise = (rows.of_workers(dose) for dose in work.doses_of_arms(rows.workers))
+    return np.where(rows.treated[:, :, np.newaxis], offered, otherwise)
+
+
+def teams_present(world: World, unit: Ints, asked: int) -> Ints:
     """Teams sampled in each slot, fewer where an authority has fewer: (replicate, slot)."""
-    there, asked = work.world.n_teams, work.sampled.teams
+    there = world.n_teams
     if there.min() >= asked:
-        return np.full((1, work.unit.shape[1]), asked)
-    return np.minimum(enrolled(there[np.newaxis], work.unit), asked).astype(np.int64)
+        return np.full((1, unit.shape[1]), asked)
+    return np.minimum(enrolled(there[np.newaxis], unit), asked).astype(np.int64)
 
 
-def seen_of(work: "Fieldwork", roster: Roster, n: Floats) -> Floats:
-    """How many of the sampled families are seen: all, or a binomial number, (replicate, row, occasion)."""
+def seen_of(work: "Fieldwork", roster: Roster, n: Floats, treated: Bools | None = None) -> Floats:
+    """How many of the sampled families are seen: all, or a binomial number, (replicate, row, occasion).
+
+    Parameters
+    ----------
+    treated : bool array, (replicate or 1, row), optional
+        Whether a row's families are assigned to start, where families are assigned.
+    """
     if work.reached is None:
         return n
-    chance = roster.spread(work.reached, "authority")
+    if treated is None:
+        chance = roster.spread(work.reached, work.allocation.assigned)
+    else:
+        chance = np.where(treated[:, :, np.newaxis], work.reached[:, :1], work.reached[:, 1:2])
     shape = (work.world.n_replicates, *n.shape[1:])
     seen = work.world.streams.rng("loss", work.outcome).binomial(n.astype(np.int64), chance, shape)
     return seen.astype(np.float64)
@@ -139,6 +181,13 @@ def takes_part(work: "Fieldwork", shape: tuple[int, ...]) -> Floats | float:
     if uptake == 1:
         return 1.0
     return work.world.streams.rng("uptake", work.outcome).binomial(1, uptake, shape).astype(np.float64)
+
+
+def families_taking_part(work: "Fieldwork", shape: tuple[int, ...]) -> Floats | None:
+    """What `takes_part` gives, where an answer asks for it: (replicate or 1, row, occasion)."""
+    if not work.uptake:
+        return None
+    return np.zeros((1, *shape[1:])) + takes_part(work, shape)
 
 
 def observe_children(

@@ -287,6 +287,12 @@ def roster_of_families(n_slots: int, longest: int) -> Roster:
     return Roster(index // longest, index // longest, index)
 
 
+def takers_of(n: Floats, uptake: float, streams: Streams, name: str, shape: tuple[int, ...]) -> Ints:
+    """How many of the families of each row would take part: the same in a study and in its twins."""
+    takers: Ints = streams.rng("uptake", name).binomial(n.astype(np.int64), uptake, shape)
+    return takers
+
+
 def practised_on(null: Cells, effect: Floats, uptake: float, streams: Streams, name: str) -> Cells:
     """The same families with an effect added to the outcome of each one that takes part.
 
@@ -315,7 +321,7 @@ def practised_on(null: Cells, effect: Floats, uptake: float, streams: Streams, n
     if uptake == 1:
         return Cells(null.n, null.mean + effect, null.ss)
     n = null.n
-    takers = streams.rng("uptake", name).binomial(n.astype(np.int64), uptake, null.mean.shape)
+    takers = takers_of(n, uptake, streams, name, null.mean.shape)
     seen = np.maximum(n, 1.0)
     mean = null.mean + effect * (takers / seen)
     if null.ss is None or (n <= 1).all():

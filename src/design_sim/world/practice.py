@@ -212,6 +212,8 @@ def worker_dose(world: World, unit: Ints, start: Ints, occasions: Ints, workers:
 
     Parameters
     ----------
+    start : int array, (1 or replicate, slot, or slot x team, or slot x worker)
+        First occasion with the framework of every slot, or of the teams or workers in each in turn.
     workers : int array, (worker,)
         Which workers of each authority are sampled; rows are the workers of each slot in turn.
     """
@@ -239,6 +241,24 @@ def worker_dose(world: World, unit: Ints, start: Ints, occasions: Ints, workers:
     return _dose_of_slots(world, unit, start, occasions, offered, workers.size)
 
 
+def practised_at(world: World, unit: Ints, start: Ints, occasions: Ints) -> Bools:
+    """When a study's rows have the framework that it put there: (replicate or 1, row, occasion).
+
+    Parameters
+    ----------
+    start : int array, (1 or replicate, row)
+        First occasion with the framework of every row, as many of them in each slot.
+    """
+    practised: Bools = start[:, :, np.newaxis] <= occasions
+    for first in np.unique(start[start < NEVER]):
+        stop = enrolled(last_practised(world, int(first))[0], unit)
+        if stop.size > 1:
+            stop = np.repeat(stop, start.shape[1] // unit.shape[1], axis=1)
+            gone = (start == first)[:, :, np.newaxis] & (occasions >= stop[:, :, np.newaxis])
+            practised = practised & ~gone
+    return practised
+
+
 def in_subgroup(world: World, unit: Ints, workers: Ints) -> Bools:
     """Whether the team of a sampled worker is one of the subgroup's, (replicate, slot, worker)."""
     subgroup = world.settings.subgroup
@@ -260,7 +280,8 @@ def _dose_of_slots(
 ) -> Floats:
     """The usual dose until an authority starts, the offered one from then on, and what follows if it leaves.
 
-    A slot has so many rows; `offered` gives the dose of all rows by the occasion that they start at.
+    A slot has so many rows, which start with it or with the part of it that they belong to; `offered` gives
+    the dose of all rows by the occasion that they start at.
     """
 
     def spread(values: Floats | Ints | Bools) -> Floats:
@@ -268,7 +289,7 @@ def _dose_of_slots(
         return there if there.shape[1] == 1 or rows == 1 else np.repeat(there, rows, axis=1)
 
     usual = spread(usual_dose(world))[:, :, np.newaxis]
-    starts = np.repeat(start, rows, axis=1)[:, :, np.newaxis]
+    starts = np.repeat(start, unit.shape[1] * rows // start.shape[1], axis=1)[:, :, np.newaxis]
     dose = np.broadcast_to(usual, (*usual.shape[:2], occasions.size))
     for first in np.unique(start[start < NEVER]):
         practised = offered(int(first), occasions)

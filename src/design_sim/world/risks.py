@@ -215,3 +215,38 @@ def move_events(
     gained = np.clip(((changed - risk) / (1 - risk))[higher], 0, 1)
     moved[higher] += stats.binom.ppf(uniform[higher], (n - events)[higher], gained)
     return moved.clip(0, n)
+
+
+def move_events_of(
+    taken: Floats | None, events: Floats, n: Floats, risks: tuple[Floats, Floats], of: tuple[Streams, str]
+) -> Floats:
+    """Events once the risks of some families have changed.
+
+    Parameters
+    ----------
+    taken : float array or None, (replicate, row, occasion)
+        Share of the families whose risk changes; None for all.
+    risks : two float arrays, of the same axes
+        Risk without the change, and with it.
+
+    Notes
+    -----
+    Where it matters who takes part, takers and events have one joint law: families of a cell are
+    exchangeable, so that of its events a hypergeometric number belongs to the takers, and only these
+    are moved, by the risk of those who take part. Exact, as for single families, of whom each takes part
+    or not. Where it does not matter, the mean risk of all families moves the events of all, which has the
+    same law for the events, but is another draw.
+    """
+    streams, name = of
+    if taken is None or (taken == 1).all():
+        return move_events(events, n, *risks, streams, name)
+    takers = np.rint(taken * n)
+    of_takers = events_of_takers(takers, events, n, of)
+    return events - of_takers + move_events(of_takers, takers, *risks, streams, name)
+
+
+def events_of_takers(takers: Floats, events: Floats, n: Floats, of: tuple[Streams, str]) -> Floats:
+    """How many of the events without a framework are of families that take part: hypergeometric."""
+    streams, name = of
+    whole = (part.astype(np.int64) for part in (events, n - events, takers))
+    return streams.rng("takers", name).hypergeometric(*whole).astype(np.float64)

@@ -14,14 +14,15 @@ from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.stated import NotNegative
-from design_sim.world.delivery import Delivery, Fieldwork, Sample
+from design_sim.world.delivery import Delivery, Fieldwork, Sample, uptake_of
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.logit_normal import EDGE, LogitNormal, shift_for_difference, solve_logit_normal
 from design_sim.world.outcome import Better, Deviations, OverTime, families_on_record, roster_of_families
 from design_sim.world.risks import (
     binary_cells,
+    events_of_takers,
     expected_risks,
-    move_events,
+    move_events_of,
     refuse_unreachable,
     risk_faults,
     risk_with_framework,
@@ -103,20 +104,28 @@ class RecordedBinary(OverTime):
         record = world.record(work.outcome)
         n = np.broadcast_to(enrolled(record.n[:, :, :1], unit), (*unit.shape, work.occasions.size))
         without = np.rint(np.nan_to_num(enrolled(record.mean[:, :, work.occasions], unit)) * n)
-        moved = without
+        moved, taken = without, uptake_of(work, n, without.shape)
         if self.effect != 0:
             risk = enrolled(world.expected(work.outcome)[:, :, work.occasions], unit)
-            changed = self.risk_with_framework(risk, dose, world.settings.uptake)
-            moved = move_events(without, n, risk, changed, world.streams, work.outcome)
+            uptake = 1.0 if work.uptake else world.settings.uptake
+            changed = np.broadcast_to(self.risk_with_framework(risk, dose, uptake), without.shape)
+            moved = move_events_of(taken, without, n, (risk, changed), (world.streams, work.outcome))
         exposure = dose * world.settings.uptake
         if work.resolution == "cell":
             roster = Roster.of_authorities(unit.shape[1])
-            return Delivery(
-                roster, work.occasions, exposure, binary_cells(n, moved), binary_cells(n, without)
-            )
-        roster, stated = split(n, moved)
-        _, null = split(n, without)
-        return Delivery(roster, work.occasions, roster.spread(exposure, "authority"), stated, null)
+            stated, null = binary_cells(n, moved), binary_cells(n, without)
+            return Delivery(roster, work.occasions, exposure, stated, null, uptake=taken)
+        if taken is None:
+            (roster, stated), (_, null) = split(n, moved), split(n, without)
+        else:
+            takers = np.rint(taken * n)
+            of_takers = events_of_takers(takers, without, n, (world.streams, work.outcome))
+            roster, stated = split(n, moved, takers, moved - without + of_takers)
+            _, null = split(n, without, takers, of_takers)
+            taken = split(n, takers)[1].mean
+        return Delivery(
+            roster, work.occasions, roster.spread(exposure, "authority"), stated, null, uptake=taken
+        )
 
     def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
         """The authority itself, or all families of the largest."""
@@ -128,13 +137,22 @@ class RecordedBinary(OverTime):
         return risk_faults(self, time)
 
 
-def split(n: Floats, events: Floats) -> tuple[Roster, Cells]:
-    """Single families, of whom the first ones of each cell had the event."""
+def split(
+    n: Floats, events: Floats, takers: Floats | None = None, of_takers: Floats | None = None
+) -> tuple[Roster, Cells]:
+    """Single families, of whom the first ones of each cell had the event.
+
+    Where it is known how many took part and how many of the events are theirs, those stand first.
+    """
     n_slots, n_occasions = n.shape[1:]
     longest = int(n.max())
     place = np.arange(longest)[:, np.newaxis]
     shape = (-1, n_slots * longest, n_occasions)
     taken = (place < n[:, :, np.newaxis]).astype(np.float64).reshape(shape)
-    single = (place < events[:, :, np.newaxis]).astype(np.float64).reshape(shape)
+    had = place < events[:, :, np.newaxis]
+    if takers is not None and of_takers is not None:
+        first, theirs, all_of_them = (part[:, :, np.newaxis] for part in (takers, of_takers, events))
+        had = np.where(place < first, place < theirs, place - first < all_of_them - theirs)
+    single = had.astype(np.float64).reshape(shape)
     cells = Cells(taken, np.where(taken > 0, single, np.nan), np.zeros((1, *shape[1:])))
     return roster_of_families(n_slots, longest), cells

@@ -14,7 +14,7 @@ from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.stated import NotNegative, Positive
-from design_sim.world.delivery import Delivery, Fieldwork, Sample
+from design_sim.world.delivery import Delivery, Fieldwork, Sample, uptake_of
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.outcome import (
     Better,
@@ -97,7 +97,8 @@ class RecordedContinuous(OverTime):
                 ss = 2 * self.family_sd**2 * rng.standard_gamma(np.maximum(n - 1, 0) / 2, mean.shape)
             null = Cells(n, mean, ss)
         stated = practised_on(null, self.effect * dose, uptake, world.streams, work.outcome)
-        return Delivery(roster, work.occasions, uptake * dose, stated, null)
+        taken = uptake_of(work, null.n, null.mean.shape)
+        return Delivery(roster, work.occasions, uptake * dose, stated, null, uptake=taken)
 
     def most_rows(self, world: WorldSettings, sample: Sample | None, *, families: bool) -> int:
         """The authority itself, or all families of the largest."""

@@ -23,12 +23,14 @@ from pydantic import Field, model_validator
 from scipy import special
 
 from design_sim.arrays import Floats, Ints
-from design_sim.world.delivery import Delivery, Fieldwork
+from design_sim.world.delivery import Delivery, Fieldwork, uptake_of
 from design_sim.world.draw import enrolled
 from design_sim.world.families import (
     SurveyRows,
     children_of_families,
+    dose_of_rows,
     draw_covariate,
+    families_taking_part,
     member_parts,
     observe_children,
     survey_rows,
@@ -41,7 +43,7 @@ from design_sim.world.risks import (
     binary_cells,
     expected_risks,
     mean_risk,
-    move_events,
+    move_events_of,
     refuse_unreachable,
     risk_faults,
     risk_scale,
@@ -150,20 +152,20 @@ class SurveyedBinary(Surveyed):
         singly = self.drawn_singly or work.covariate
         rows = survey_rows(work, singly=singly or work.resolution == "unit")
         shape = (world.n_replicates, *rows.n.shape[1:])
-        dose = rows.of_workers(work.dose_of(rows.workers))
+        dose = dose_of_rows(work, rows)
         risk = np.broadcast_to(self._risks_of_rows(work, rows), shape)
         if singly:
             return self._deliver_singly(work, rows, risk, dose)
         rng = world.streams.rng("families", work.outcome)
         without = rng.binomial(rows.n.astype(np.int64), risk, shape).astype(np.float64)
-        moved = without
+        moved, n = without, np.broadcast_to(rows.n, shape)
+        taken = uptake_of(work, n, shape)
         if self.effect != 0:
-            changed = np.broadcast_to(self._moved(risk, dose, uptake), shape)
-            n = np.broadcast_to(rows.n, shape)
-            moved = move_events(without, n, risk, changed, world.streams, work.outcome)
+            of_takers = np.broadcast_to(self._moved(risk, dose, 1.0 if work.uptake else uptake), shape)
+            moved = move_events_of(taken, without, n, (risk, of_takers), (world.streams, work.outcome))
         stated, null = (binary_cells(rows.n, events) for events in (moved, without))
         exposure = uptake * np.broadcast_to(dose, (*dose.shape[:2], work.occasions.size))
-        return Delivery(rows.roster, work.occasions, exposure, stated, null)
+        return Delivery(rows.roster, work.occasions, exposure, stated, null, uptake=taken)
 
     def _risks_of_rows(self, work: Fieldwork, rows: SurveyRows) -> Floats:
         """Risk of the families of every row, (replicate, row, occasion)."""
@@ -200,7 +202,10 @@ class SurveyedBinary(Surveyed):
         )
         exposure = work.world.settings.uptake * np.broadcast_to(dose, (*dose.shape[:2], work.occasions.size))
         covariate = draw_covariate(work, rows, self, family)
-        return Delivery(rows.roster, work.occasions, exposure, stated[0] if stated else null, null, covariate)
+        taken = families_taking_part(work, risk.shape)
+        return Delivery(
+            rows.roster, work.occasions, exposure, stated[0] if stated else null, null, covariate, taken
+        )
 
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads out of 0 to 1; the first year that it does."""

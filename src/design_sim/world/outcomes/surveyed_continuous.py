@@ -1,7 +1,7 @@
 """A continuous outcome that a study collects from the families it samples, such as engagement.
 
 Authority, team and worker each have a normal part with the stated share of the variance; the families of a
-worker are normal around them. Where workers do not differ, authorities are the rows.
+worker are normal around them. Where workers do not differ, nor are told apart, authorities are the rows.
 
 Decision: a score with bounds is such an outcome held within them. Shares of variance, correlations and the
 effect belong to the latent score, which is normal; its mean and standard deviation are solved for, so that
@@ -30,12 +30,14 @@ from design_sim.world.bounded import (
     solve_held_normal,
     spread_of_means,
 )
-from design_sim.world.delivery import Delivery, Fieldwork
+from design_sim.world.delivery import Delivery, Fieldwork, uptake_of
 from design_sim.world.draw import enrolled
 from design_sim.world.families import (
     SurveyRows,
     children_of_families,
+    dose_of_rows,
     draw_covariate,
+    families_taking_part,
     member_parts,
     observe_children,
     seen_of,
@@ -152,21 +154,26 @@ class SurveyedContinuous(Surveyed):
         if self.drawn_singly or work.covariate:
             return self._deliver_singly(work)
         expected = enrolled(self.expected(world.deviations(work.outcome).at(work.occasions)), work.unit)
-        if work.resolution == "cell" and not work.workers and not self._workers_differ(world):
+        if work.resolution == "cell" and not self._workers_apart(work):
             roster = Roster.of_authorities(work.unit.shape[1])
-            sampled = teams_present(work) * work.sampled.workers * work.sampled.families
+            sampled = (
+                teams_present(world, work.unit, work.sampled.teams)
+                * work.sampled.workers
+                * work.sampled.families
+            )
             n = np.broadcast_to(
                 sampled.astype(np.float64)[:, :, np.newaxis], (*sampled.shape, work.occasions.size)
             )
             n, dose = seen_of(work, roster, n), work.dose
         else:
             rows = survey_rows(work, singly=work.resolution == "unit")
-            roster, n, dose = rows.roster, rows.n, rows.of_workers(work.dose_of(rows.workers))
+            roster, n, dose = rows.roster, rows.n, dose_of_rows(work, rows)
             expected = roster.spread(expected, "authority") + self._members(work, rows)
         null = draw_families(work, expected, n, self.sd * float(np.sqrt(self.icc.family)))
         uptake = world.settings.uptake
         stated = practised_on(null, self.effect * dose, uptake, world.streams, work.outcome)
-        return Delivery(roster, work.occasions, uptake * dose, stated, null)
+        taken = uptake_of(work, n, null.mean.shape)
+        return Delivery(roster, work.occasions, uptake * dose, stated, null, uptake=taken)
 
     def _deliver_singly(self, work: Fieldwork) -> Delivery:
         """Every sampled family in a row, its children cut off at the bounds one by one."""
@@ -174,7 +181,7 @@ class SurveyedContinuous(Surveyed):
         rows = survey_rows(work, singly=True)
         places = self._places(world.deviations(name).at(work.occasions))
         place = rows.roster.spread(enrolled(places, work.unit), "authority") + self._members(work, rows)
-        dose = rows.of_workers(work.dose_of(rows.workers))
+        dose = dose_of_rows(work, rows)
         family = world.streams.rng("families", name).standard_normal((world.n_replicates, *rows.n.shape[1:]))
         siblings = world.streams.rng("siblings", name) if self.has_siblings else None
         shared = float(np.sqrt(self.sibling_correlation))
@@ -197,7 +204,8 @@ class SurveyedContinuous(Surveyed):
         null, *moved = observe_children(children, twins, below_worker, score)
         exposure = world.settings.uptake * dose
         covariate = draw_covariate(work, rows, self, family)
-        return Delivery(rows.roster, work.occasions, exposure, moved[0] if moved else null, null, covariate)
+        stated, taken = moved[0] if moved else null, families_taking_part(work, family.shape)
+        return Delivery(rows.roster, work.occasions, exposure, stated, null, covariate, taken)
 
     def faults(self, time: Time) -> list[str]:
         """A trend or a shock that leads out of the bounds; without bounds they may lead anywhere."""
@@ -213,8 +221,11 @@ class SurveyedContinuous(Surveyed):
                 return [f"{key}: in year {int(np.floor(year + 0.5))} from the start, {reason}"]
         return []
 
-    def _workers_differ(self, world: "World") -> bool:
-        """Whether the families of an authority are not exchangeable: their teams or workers differ."""
+    def _workers_apart(self, work: Fieldwork) -> bool:
+        """Whether the families of an authority are told apart, or differ in their teams or workers."""
+        if work.workers or work.allocation.assigned != "authority":
+            return True
+        world = work.world
         between = self.icc.team + self.icc.worker > 0
         fidelity = world.settings.fidelity
         vary = fidelity.worker_sd + fidelity.team_sd + fidelity.turnover > 0

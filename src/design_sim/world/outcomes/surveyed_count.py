@@ -14,7 +14,7 @@ from design_sim.arrays import Floats, Ints
 from design_sim.world.counts import Counted, deliver_counts, draw_events
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
-from design_sim.world.families import survey_rows
+from design_sim.world.families import dose_of_rows, survey_rows
 from design_sim.world.outcome import Better, Deviations, OverTime
 from design_sim.world.proportional import (
     lognormal_means,
@@ -79,7 +79,7 @@ class SurveyedCount(OverTime):
         """Sample workers and families of the enrolled authorities, and count their events."""
         work, world = fieldwork, fieldwork.world
         rows = survey_rows(work, singly=work.resolution == "unit")
-        roster, n, dose = rows.roster, rows.n, rows.of_workers(work.dose_of(rows.workers))
+        roster, n, dose = rows.roster, rows.n, dose_of_rows(work, rows)
         rate = roster.spread(
             enrolled(world.expected(work.outcome)[:, :, work.occasions], work.unit), "authority"
         )

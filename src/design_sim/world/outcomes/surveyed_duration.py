@@ -14,7 +14,7 @@ from design_sim.stated import Positive
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
 from design_sim.world.durations import Lasted, deliver_durations, draw_mean_durations, gamma_shape
-from design_sim.world.families import survey_rows
+from design_sim.world.families import dose_of_rows, survey_rows
 from design_sim.world.outcome import Better, Deviations, OverTime
 from design_sim.world.proportional import (
     Mean,
@@ -80,7 +80,7 @@ class SurveyedDuration(OverTime):
         """Sample workers and families of the enrolled authorities; a worker's sum of durations is gamma."""
         work, world = fieldwork, fieldwork.world
         rows = survey_rows(work, singly=work.resolution == "unit")
-        roster, n, dose = rows.roster, rows.n, rows.of_workers(work.dose_of(rows.workers))
+        roster, n, dose = rows.roster, rows.n, dose_of_rows(work, rows)
         expected = roster.spread(
             enrolled(world.expected(work.outcome)[:, :, work.occasions], work.unit), "authority"
         )
