@@ -24,6 +24,7 @@ from design_sim.wording import (
     case_words,
     comparison_words,
     effect_words,
+    follow_up_score_words,
     format_measure,
     interval,
     kind_of,
@@ -201,12 +202,12 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
         )
     about = plain(study.design.outcome)
     score = f" {score_words(scenario.world)}" if uses_score(study) else ""
-    compared = comparison_words(study, scenario.world)
+    more = filter(None, (follow_up_score_words(study), comparison_words(study, scenario.world)))
     return (
         f"{arms_words(study, allocation, time.occasions)} ({chance}), "
         f"of {scenario.world.authorities}. Outcome: {about}, {data}; years from the start: {seen}{often}. "
         f"Stated effect at full fidelity: {effect_words(study.design.outcome, outcome)}.{score}"
-        f"{f' {compared}' if compared else ''}"
+        f"{''.join(f' {sentence}' for sentence in more)}"
     )
 
 

@@ -10,7 +10,7 @@ from design_sim.designs.base import Unit, assigned_unit
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
-from design_sim.estimators.base import outcomes_of
+from design_sim.estimators.base import needs_fidelity_score, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
 from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
@@ -290,6 +290,16 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
     if "fidelity_score" in estimator.covariates and world.audit is None:
         yield (
             f"{path}.covariates: 'fidelity_score' needs the table world.audit, which says how it is scored"
+        )
+    if needs_fidelity_score(estimator) and world.audit is None:
+        yield (
+            f"{path}.estimator: {estimator.estimator!r} needs the table world.audit, which says how fidelity "
+            "is scored"
+        )
+    elif needs_fidelity_score(estimator) and assigned_unit(study.design) != "authority":
+        yield (
+            f"{path}.estimator: {estimator.estimator!r} needs a score of fidelity in each authority, and the "
+            f"design assigns each {assigned_unit(study.design)}"
         )
     before = study.design.staggered and "baseline" not in estimator.covariates
     if follow_up.all() and not before and (estimator.needs_before or "baseline" in estimator.covariates):

@@ -19,7 +19,14 @@ from design_sim.allocation import Allocation, two_arms
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.designs.balance import KNOWN, Known
 from design_sim.designs.base import Count, FollowUp, follow_up_faults, follow_up_occasions, highest, too_many
-from design_sim.designs.matching import OTHER_KIND, chance_of_too_few, nearest, of_kind, places_of, share_of_kind
+from design_sim.designs.matching import (
+    OTHER_KIND,
+    chance_of_too_few,
+    nearest,
+    of_kind,
+    places_of,
+    share_of_kind,
+)
 from design_sim.streams import Streams
 from design_sim.world.audit import fidelity_score
 from design_sim.world.draw import World
