@@ -13,7 +13,7 @@ from design_sim.estimators import Estimator
 from design_sim.estimators.base import needs_fidelity_score, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
-from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
+from design_sim.measurement import COVARIATES, OF_FAMILIES, OF_WORKERS, measurement_faults
 from design_sim.world.delivery import LARGEST, Resolution
 from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
@@ -116,6 +116,11 @@ def asks_of_families(study: Study) -> bool:
     return any(not OF_FAMILIES.isdisjoint(answer.estimator.covariates) for answer in study.answers.values())
 
 
+def asks_of_workers(study: Study) -> bool:
+    """Whether an answer reads a covariate of workers."""
+    return any(not OF_WORKERS.isdisjoint(answer.estimator.covariates) for answer in study.answers.values())
+
+
 def drawn_resolution(study: Study, outcome: Outcome, resolution: str) -> Resolution:
     """The resolution that is drawn: single families where answers get them, or are not exchangeable."""
     measurement = study.design.measurement
@@ -142,6 +147,7 @@ def scenario_faults(
         faults.append("designs: none given; at least one design is needed")
     if len(sound) == len(studies):
         faults += _unused_faults(world, outcomes, sound)
+        faults += _competence_faults(world, sound)
     for name, study in sound.items():
         path = f"designs.{name}"
         faults += _design_faults(world, outcomes, path, study)
@@ -149,6 +155,7 @@ def scenario_faults(
         for answer_name, answer in study.answers.items():
             at = f"{path}.answers.{answer_name}"
             faults += _answer_faults(world, at, study, answer)
+            faults += _worker_faults(outcomes.get(study.design.outcome), at, study, answer)
             faults += _family_faults(outcomes.get(study.design.outcome), at, study, answer, resolution)
             faults += _outcome_faults(outcomes.get(study.design.outcome), at, study, answer)
     return faults
@@ -213,6 +220,18 @@ def _unused_faults(
             yield f"outcomes.{name}: no design uses it; remove it, or name it in a design's `outcome`"
         elif outcome is not None and outcome.has_covariate and name not in adjusted:
             yield f"outcomes.{name}.covariate: has no effect, since no answer has it among its covariates"
+
+
+def _competence_faults(world: WorldSettings, studies: Mapping[str, Study]) -> Iterator[str]:
+    """Settings of workers' competence that no answer reads."""
+    asked = {name for name, study in studies.items() if asks_of_workers(study)}
+    without = "has no effect, since no answer has 'competence' among its covariates"
+    if world.workers.competence_icc and not asked:
+        yield f"world.workers.competence_icc: {without}"
+    for name, study in studies.items():
+        measurement = study.design.measurement
+        if measurement and measurement.competence_reliability is not None and name not in asked:
+            yield f"designs.{name}.measurement.competence_reliability: {without}"
 
 
 def _design_faults(
@@ -319,6 +338,23 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
         for fault in level_faults(estimator, study.design.sample, occasions, clusters)
     )
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
+
+
+def _worker_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
+    """What an answer needs of workers, and does not get."""
+    asked, measurement = OF_WORKERS.intersection(answer.estimator.covariates), study.design.measurement
+    if not asked:
+        return
+    if outcome is not None and outcome.source != "survey":
+        yield (
+            f"{path}.covariates: {min(asked)!r} is known of workers whose families are surveyed, and "
+            f"{study.design.outcome!r} is recorded for whole authorities"
+        )
+    elif measurement is None or measurement.competence_reliability is None:
+        yield (
+            f"{path}.covariates: {min(asked)!r} needs measurement.competence_reliability, which says how "
+            "well it is measured"
+        )
 
 
 def _family_faults(
