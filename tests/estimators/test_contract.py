@@ -50,6 +50,7 @@ MEMBERS = [
     ("fidelity_regression", {}),
     ("fidelity_regression", {"among": "treated"}),
     ("fidelity_regression", {"correction": "regression_calibration", "reliability": 0.5}),
+    ("fidelity_regression", {"correction": "errors_in_variables", "error_sd": 0.1}),
     ("permutation", {}),
     ("permutation", {"change": True, "draws": 99}),
     ("statsmodels_ols", {}),

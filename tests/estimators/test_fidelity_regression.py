@@ -106,6 +106,50 @@ def test_an_unreliable_score_flattens_the_slope_by_its_reliability(case: dict[st
     assert corrected.mean() == pytest.approx(inputs["true_slope"], abs=4 * error / reliability)
 
 
+@pytest.mark.parametrize("among", ["all", "treated"])
+def test_errors_in_variables_are_those_of_a_loop(among: str) -> None:
+    """Fuller's estimator and variance, moment by moment; without error they are least squares."""
+    panel, error_variance = panel_of(), 0.004
+    stated = {"among": among, "correction": "errors_in_variables"}
+    found = analysed(panel, **stated, error_sd=np.sqrt(error_variance))
+    for replicate in range(REPLICATES):
+        fit = slow(panel, replicate, among)
+        y, x = fit.model.endog, fit.model.exog[:, 1]
+        n = len(y)
+        moments = np.cov(x, y)
+        slope = moments[0, 1] / (moments[0, 0] - error_variance)
+        mean_square = sum((y[i] - y.mean() - slope * (x[i] - x.mean())) ** 2 for i in range(n)) / (n - 2)
+        variance = moments[0, 0] * mean_square + slope**2 * error_variance**2
+        variance /= (n - 1) * (moments[0, 0] - error_variance) ** 2
+        assert found.estimate[replicate] == pytest.approx(slope)
+        assert found.std_error[replicate] == pytest.approx(np.sqrt(variance))
+        assert found.df[replicate] == n - 2
+    naive, nothing = analysed(panel, among=among), analysed(panel, **stated, error_sd=0.0)
+    assert nothing.std_error == pytest.approx(naive.std_error)
+    assert nothing.p_value == pytest.approx(naive.p_value)
+
+
+@pytest.mark.parametrize("clumped", [False, True])
+def test_errors_in_variables_are_right_about_slope_and_error_among_many(clumped: bool) -> None:
+    """Sixty authorities, half of them alike or not: bias of first order, standard errors and coverage as stated."""
+    rng, shape, error_sd = np.random.default_rng(4), (6_000, 60), 0.06
+    fidelity = 0.7 + 0.1 * rng.normal(size=shape)
+    if clumped:
+        fidelity[:, 30:] = 0.5
+    score = fidelity + error_sd * rng.normal(size=shape)
+    means = 1.0 + 0.8 * fidelity + 0.02 * rng.normal(size=shape)
+    found = slope_on_score(means, score, EVERYONE, error_variance=error_sd**2)
+    spread = found.estimate.std()
+    true = fidelity.var(axis=1, ddof=1).mean()
+    bias = 0.8 * 2 * error_sd**2 * (true + error_sd**2) / (59 * true**2)
+    assert found.estimate.mean() == pytest.approx(0.8 + bias, abs=4 * spread / np.sqrt(6_000) + 0.4 * bias)
+    assert np.sqrt((found.std_error**2).mean()) == pytest.approx(spread, rel=0.08)
+    covered = (found.ci_low < 0.8) & (found.ci_high > 0.8)
+    assert covered.mean() == pytest.approx(0.95, abs=0.015)
+    naive = slope_on_score(means, score, EVERYONE).estimate.mean()
+    assert naive == pytest.approx(0.8 * true / (true + error_sd**2), rel=0.03)
+
+
 @pytest.mark.parametrize("n", [3, 8])
 def test_where_nothing_goes_with_fidelity_the_size_is_exact(n: int) -> None:
     """The t test is exact for normal means given the scores, whatever their error or the correction."""
@@ -126,6 +170,9 @@ def test_what_cannot_be_fitted_is_a_status() -> None:
     few = Status.TOO_FEW_CLUSTERS
     assert found.status.tolist() == [Status.OK, few, Status.SINGULAR, Status.NO_VARIATION, few]
     assert np.isnan(found.estimate).tolist() == np.isnan(found.p_value).tolist() == [False, *[True] * 4]
+    variance = float(score[0].var(ddof=1))
+    for error_variance, status in ((0.99 * variance, Status.OK), (1.01 * variance, Status.SINGULAR)):
+        assert slope_on_score(means, score, EVERYONE, error_variance=error_variance).status[0] == status
 
 
 def test_a_reliability_belongs_to_a_correction() -> None:
@@ -134,6 +181,12 @@ def test_a_reliability_belongs_to_a_correction() -> None:
         FidelityRegression(correction="regression_calibration")
     with pytest.raises(ValidationError, match="reliability has no effect"):
         FidelityRegression(reliability=0.8)
+    with pytest.raises(ValidationError, match="needs error_sd"):
+        FidelityRegression(correction="errors_in_variables")
+    with pytest.raises(ValidationError, match="error_sd has no effect"):
+        FidelityRegression(error_sd=0.1)
+    with pytest.raises(ValidationError, match="reliability has no effect"):
+        FidelityRegression(correction="errors_in_variables", error_sd=0.1, reliability=0.8)
     for wrong in (0.0, 1.1):
         with pytest.raises(ValidationError, match="reliability"):
             FidelityRegression(correction="regression_calibration", reliability=wrong)
@@ -144,6 +197,8 @@ def test_the_words_say_that_the_reliability_is_taken_as_known() -> None:
     corrected = FidelityRegression(correction="regression_calibration", reliability=0.8, among="treated")
     assert "reliability of 0.8, taken as known" in corrected.convention
     assert "treated clusters" in corrected.convention
+    fuller = FidelityRegression(correction="errors_in_variables", error_sd=0.05)
+    assert "error of the score of SD 0.05, taken as known" in fuller.convention
     assert "reliability" not in FidelityRegression().convention
 
 
@@ -209,6 +264,10 @@ def test_the_engine_attenuates_by_the_reliability_of_the_audit() -> None:
     assert bias == pytest.approx(reliability - 1, abs=4 * error)
     bias, error = bias_of(AUDIT, f'correction = "regression_calibration"\nreliability = {reliability}')
     assert bias == pytest.approx(0.0, abs=4 * error)
+    error_sd = 0.04 * np.sqrt((1 - reliability) / reliability)
+    bias, error = bias_of(AUDIT, f'correction = "errors_in_variables"\nerror_sd = {error_sd}')
+    first_order = 2 * (1 - reliability) / (97 * reliability**2)
+    assert bias == pytest.approx(first_order, abs=4 * error + first_order)
 
 
 @pytest.mark.parametrize("uptake", [1.0, 0.6])

@@ -13,8 +13,13 @@ workers that were audited. Regression calibration divides slope and standard err
 which is taken as known: neither the standard error nor the interval says how uncertain it is, and the t
 statistic is that of the naive slope. The reliability meant is that of the score at follow-up among the
 authorities compared, var(fidelity) / var(score), which is larger among all than among the treated.
+Where the standard deviation of the error is what a reliability study gives, errors in variables takes its
+square from the variance of the score, and its standard error says how uncertain what is left is; the t test
+is then an approximation, and among few authorities of unreliable scores estimates scatter without bound: a
+score that varies no more than its error is a failed analysis.
 
-Source: Fuller (1987), Measurement Error Models, section 1.1 (attenuation; reliability known).
+Source: Fuller (1987), Measurement Error Models, section 1.1 (attenuation; reliability known) and theorem
+1.2.1 (error variance known).
 """
 
 from typing import Annotated, ClassVar, Literal, Self
@@ -39,11 +44,15 @@ class FidelityRegression(Stated):
     estimator: Literal["fidelity_regression"] = "fidelity_regression"
     among: Literal["all", "treated"] = "all"
     """Which authorities: all, or those with the framework alone."""
-    correction: Literal["none", "regression_calibration"] = "none"
-    """For the error of the score: none, or slope and standard error divided by `reliability`."""
+    correction: Literal["none", "regression_calibration", "errors_in_variables"] = "none"
+    """For the error of the score: none; slope and standard error divided by `reliability`; or the variance of
+    the score lessened by that of the error, `error_sd` squared."""
     reliability: Annotated[float, Field(gt=0, le=1)] | None = None
     """For `regression_calibration`: share of the variance of the score between the authorities compared that
     is true; taken as known."""
+    error_sd: Annotated[float, Field(ge=0, le=10)] | None = None
+    """For `errors_in_variables`: standard deviation of the score's error, in units of the score, its square
+    being the mean over the authorities compared; taken as known."""
 
     needs: ClassVar[Needs] = "means"
     needs_fidelity_score: ClassVar[bool] = True
@@ -54,22 +63,28 @@ class FidelityRegression(Stated):
     within: ClassVar[bool] = False
 
     @model_validator(mode="after")
-    def _reliability_where_it_corrects(self) -> Self:
+    def _known_where_it_corrects(self) -> Self:
         if self.correction == "regression_calibration" and self.reliability is None:
             raise ValueError("correction = 'regression_calibration' needs the reliability of the score")
-        if self.correction == "none" and self.reliability is not None:
+        if self.correction != "regression_calibration" and self.reliability is not None:
             raise ValueError("reliability has no effect without correction = 'regression_calibration'")
+        if self.correction == "errors_in_variables" and self.error_sd is None:
+            raise ValueError("correction = 'errors_in_variables' needs error_sd, that of the score's error")
+        if self.correction != "errors_in_variables" and self.error_sd is not None:
+            raise ValueError("error_sd has no effect without correction = 'errors_in_variables'")
         return self
 
     @property
     def convention(self) -> str:
         """What it does, in words."""
         who = "all clusters" if self.among == "all" else "treated clusters"
-        corrected = (
-            f"; slope and standard error divided by a reliability of {self.reliability:g}, taken as known"
-            if self.reliability
-            else ""
-        )
+        corrected = {
+            "none": "",
+            "regression_calibration": f"; slope and standard error divided by a reliability of "
+            f"{self.reliability or 1:g}, taken as known",
+            "errors_in_variables": f"; corrected for an error of the score of SD {self.error_sd or 0:g}, "
+            "taken as known (Fuller 1987, theorem 1.2.1)",
+        }[self.correction]
         return (
             f"least squares of cluster means on the fidelity score among {who}, every cluster alike; "
             f"t test, df = clusters - 2{corrected}"
@@ -82,7 +97,7 @@ class FidelityRegression(Stated):
         -------
         Estimates
             For each unit of the score. `TOO_FEW_CLUSTERS` where fewer than three authorities count,
-            `SINGULAR` where their scores do not differ.
+            `SINGULAR` where their scores do not differ, or no more than by the stated error.
 
         Raises
         ------
@@ -93,7 +108,8 @@ class FidelityRegression(Stated):
             raise ValueError("fidelity_regression needs the fidelity score, and the panel has none")
         means = authority_means(panel, change=False)
         among = panel.treated_authority if self.among == "treated" else np.ones((1, 1), dtype=np.bool_)
-        return slope_on_score(means, panel.fidelity_score, among, panel.alpha, self.reliability or 1.0)
+        known = self.reliability or 1.0, (self.error_sd or 0.0) ** 2
+        return slope_on_score(means, panel.fidelity_score, among, panel.alpha, *known)
 
     def coefficients(self, panel: Panel) -> dict[str, Floats]:
         """Empty: it adjusts for nothing."""
@@ -101,9 +117,14 @@ class FidelityRegression(Stated):
 
 
 def slope_on_score(
-    means: Floats, score: Floats, among: Bools, alpha: float = 0.05, reliability: float = 1.0
+    means: Floats,
+    score: Floats,
+    among: Bools,
+    alpha: float = 0.05,
+    reliability: float = 1.0,
+    error_variance: float = 0.0,
 ) -> Estimates:
-    """Least-squares slope of cluster means on a score, with its t test; both over the reliability.
+    """Least-squares slope of cluster means on a score, with its t test, corrected for the score's error.
 
     Parameters
     ----------
@@ -116,7 +137,15 @@ def slope_on_score(
     alpha : float
         Two-sided level of the interval.
     reliability : float
-        Above 0 to 1.
+        Above 0 to 1; slope and standard error are divided by it.
+    error_variance : float
+        Of the score; 0 for none.
+
+    Notes
+    -----
+    With sample moments m over n clusters and error variance u, slope b = m_xy / (m_xx - u) and its variance
+    (m_xx s + b^2 u^2) / ((n - 1) (m_xx - u)^2), s being the mean square of y - b x on n - 2 degrees of
+    freedom. With u = 0 that is least squares. Its bias is b 2 u m_xx / ((n - 1) (m_xx - u)^2) to first order.
 
     Examples
     --------
@@ -130,11 +159,13 @@ def slope_on_score(
     y, outcome_varies = _centred(means, counts, n)
     square = (x**2).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope = (x * y).sum(axis=1) / square
+        true = square - (n - 1) * error_variance
+        slope = (x * y).sum(axis=1) / true
         residual = ((y - slope[:, np.newaxis] * x) ** 2).sum(axis=1)
-        std_error = np.sqrt(residual / (n - 2) / square)
+        of_error = (n - 1) * (slope * error_variance) ** 2
+        std_error = np.sqrt(square * residual / (n - 2) + of_error) / np.abs(true)
     status = np.where(outcome_varies, Status.OK, Status.NO_VARIATION)
-    status = np.where(score_varies, status, Status.SINGULAR)
+    status = np.where(score_varies & (true > 0), status, Status.SINGULAR)
     status = np.where(n > 2, status, Status.TOO_FEW_CLUSTERS).astype(np.int64)
     return t_estimates(slope / reliability, std_error / reliability, n - 2, alpha, status)
 
