@@ -158,6 +158,22 @@ def test_check_says_how_reliably_fidelity_is_scored(command: Command) -> None:
         )
 
 
+def test_check_says_how_often_others_stand_in(command: Command) -> None:
+    """Where comparisons are to have the rival and the world has few of them, once for all cases alike."""
+    contrast = (
+        '[designs.few]\nkind = "contrast"\noutcome = "score"\npilots = 2\ncomparisons = 2\n'
+        'comparisons_with = "rival"\nsample = {teams = 1, workers = 2, families = 3}\n'
+        'answers.t = {estimator = "cluster_means", estimand = "offered"}\n'
+    )
+    world = "[world]\nauthorities = 22\nrival = {share = 0.1}\n"
+    outcome = '[outcomes.score]\nkind = "continuous"\nsource = "survey"\neffect = 0.3\n'
+    Path("few.toml").write_text(world + outcome + contrast + '[sweep]\n"world.uptake" = [0.1, 0.2]\n')
+    code, out, _ = command("check", "few.toml")
+    assert code == 0
+    short = 100 * (0.9**20 + 20 * 0.1 * 0.9**19)
+    assert out.count(f"Comparisons have the rival framework; in {short:.0f} % of studies there are") == 1
+
+
 def test_every_preset_can_be_shown_and_checked(command: Command) -> None:
     """A preset is a file like any other: what `show` prints is what `run` would read."""
     for name in (path.name for path in (resources.files("design_sim") / "presets").iterdir()):

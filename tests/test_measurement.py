@@ -366,7 +366,9 @@ def test_every_batched_estimator_copes_with_missing_years(estimator: str, settin
     answer = "\n".join(
         ["[designs.pilots.answers.t]", f'estimator = "{estimator}"', settings, 'estimand = "offered"']
     )
-    text = FILE.format(world="", survey="", binary="", record="measurement = {missing_years = 0.15}")
+    text = FILE.format(
+        world="audit = {}", survey="", binary="", record="measurement = {missing_years = 0.15}"
+    )
     before, after = text.split("[designs.pilots.answers.t]")
     del after
     scenario = parse('resolution = "auto"\n' + before + answer, "missing").cases[0].scenario

@@ -178,6 +178,25 @@ def test_a_score_of_fidelity_is_told_with_its_reliability(results: Results) -> N
     assert "Fidelity is scored without error in year 1" in Page(report(as_if_run(results, without, "x"))).text
 
 
+def test_what_comparisons_have_and_when_fidelity_is_scored_are_told(results: Results) -> None:
+    """With how often others stand in by the binomial law, 100 x P(X < 2), X of 28 authorities with share .1."""
+    text = (
+        SCENARIO.replace("[world.informal]", "[world.audit]\n[world.rival]\nshare = 0.1\n[world.informal]")
+        .replace("comparisons = 2", 'comparisons = 2\ncomparisons_with = "rival"')
+        .replace("permutation", "fidelity_regression")
+    )
+    short = 100 * (0.9**28 + 28 * 0.1 * 0.9**27)
+    page = Page(report(as_if_run(results, text, "rival"))).text
+    assert (
+        f"Comparisons have the rival framework; in {short:.0f} % of studies there are too few such "
+        "authorities, and others stand in."
+    ) in page
+    assert "Fidelity as practised is scored in the last year observed" in page
+    plain = Page(report(results)).text
+    assert "Comparisons have" not in plain
+    assert "Fidelity as practised" not in plain
+
+
 def test_cautions_name_each_trouble_and_its_answers(results: Results) -> None:
     """Each kind of trouble changes how a number is to be read."""
     lines = cautions(results)

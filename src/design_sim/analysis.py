@@ -15,7 +15,7 @@ import numpy as np
 from design_sim.allocation import NEVER
 from design_sim.errors import ScenarioError
 from design_sim.estimators import ESTIMATORS, Estimator, Status
-from design_sim.estimators.base import needs_uptake, outcomes_of
+from design_sim.estimators.base import needs_fidelity_score, needs_uptake, outcomes_of
 from design_sim.faults import nearest, validate
 from design_sim.observations import observations_of, panel_of
 from design_sim.panel import Panel
@@ -206,6 +206,8 @@ def _refuse_unfit(model: Estimator, panel: Panel, where: str, clusters: Level) -
     faults = []
     if needs_uptake(model) and panel.uptake is None:
         faults.append(f"uptake: {model.estimator} needs a column of what was taken up")
+    if needs_fidelity_score(model) and panel.fidelity_score is None:
+        faults.append(f"estimator: {model.estimator} needs scores of fidelity, which a table does not hold")
     kinds = outcomes_of(model)
     values = panel.cells.mean * panel.cells.n
     if kinds == ("binary",) and (np.abs(values - np.rint(values)) > 1e-6)[panel.cells.n > 0].any():

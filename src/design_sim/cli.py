@@ -309,11 +309,17 @@ def check(
     """Find every fault of a scenario file, or say what would run."""
     sweep = _load(file, changes, replicates=replicates, seed=seed, resolution=resolution)
 
-    from design_sim.wording import score_words
+    from design_sim.wording import comparison_words, score_words
 
     varied = {path: dict.fromkeys(str(case.settings[path]) for case in sweep.cases) for path in sweep.varied}
     lines = [f"varied: {path} = {', '.join(values)}" for path, values in varied.items()]
     lines += filter(None, dict.fromkeys(score_words(case.scenario.world) for case in sweep.cases))
+    compared = (
+        comparison_words(study, case.scenario.world)
+        for case in sweep.cases
+        for study in case.scenario.studies.values()
+    )
+    lines += filter(None, dict.fromkeys(compared))
     print_parts(announced(sweep), *lines, "", answers_table(sweep), "", size_in_words(sweep))
 
 

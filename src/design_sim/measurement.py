@@ -12,7 +12,7 @@ families, and the null twin has the stated loss. The outcome that counts is the 
 drawn singly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Literal, Self
 
@@ -39,20 +39,32 @@ COVARIATES = {
     "deprivation": "deprivation of the authority, standardised",
     "rating": "last inspection rating before the start, 0 inadequate to 3 outstanding",
     "covariate": "covariate of each family, as the outcome states it (outcomes.NAME.covariate), standardised",
+    "competence": "competence of each sampled worker, as the study measures it "
+    "(measurement.competence_reliability), standardised",
     "fidelity_score": "score of the authority's fidelity in the audit that the world states (world.audit): "
     "of the framework as it would implement it, not of what it practises in the study",
 }
 """What an analyst can adjust for, by name."""
 OF_FAMILIES = frozenset({"covariate"})
 """The covariates that families of a worker differ in."""
+OF_WORKERS = frozenset({"competence"})
+"""The covariates that workers of an authority differ in, and families of a worker not."""
 
 
 class Measurement(Stated):
     """What stands between an outcome and the figures that an analyst has of it."""
 
     reliability: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the variance between families, as measured, that is true; the rest is random error. 1 for the
-    outcome itself. Continuous outcomes only."""
+    """Share of the variance between families, as measured once, that is true; the rest is random error. 1 for
+    the outcome itself. Continuous outcomes only."""
+    visits: Annotated[int, Field(ge=1, le=100)] = 1
+    """Times that each family is measured, such as visits observed or interviews held; its outcome is their
+    mean, of reliability k r / (1 + (k - 1) r) after k of them (Spearman-Brown). Their errors are independent
+    of each other; what an observer who knows the arm adds does not average out."""
+    competence_reliability: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the variance of workers' competence, as measured, that is true, for answers that adjust for
+    `competence`; left out, it is not measured. Cronbach's alpha of a scale of child welfare competence was
+    .89 to .97 (Lu et al. 2011)."""
     observer_bias: float = 0.0
     """What observers who know the arm add to each treated family's outcome after the start, in the outcome's
     units (assumption); surveyed outcomes only."""
@@ -80,6 +92,8 @@ class Measurement(Stated):
     def _something(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("the table is empty; leave it out, or state what is measured how")
+        if self.visits > 1 and self.reliability == 1:
+            raise ValueError("visits have no effect while reliability is 1: one tells all")
         if self.loss_by_outcome and not self.loses_some:
             raise ValueError("loss_by_outcome has no effect while loss_treated and loss_comparison are 0")
         return self
@@ -88,6 +102,11 @@ class Measurement(Stated):
     def loses_some(self) -> bool:
         """Whether some families are lost between consent and follow-up."""
         return self.loss_treated > 0 or self.loss_comparison > 0
+
+    @property
+    def error_ratio(self) -> float:
+        """Variance of the error of a family's outcome, over all its visits, as a multiple of the true one."""
+        return (1 - self.reliability) / (self.visits * self.reliability)
 
     @property
     def drawn_singly(self) -> bool:
@@ -161,7 +180,7 @@ def measured(
         cells = without(cells, draw < chance)
     if measurement.reliability < 1:
         total = world.outcomes[name].sd
-        sd = total * np.sqrt((1 - measurement.reliability) / measurement.reliability)
+        sd = total * np.sqrt(measurement.error_ratio)
         cells = with_error(cells, float(sd), world, name)
     occasions, roster = delivery.occasions, delivery.roster
     if measurement.observer_bias:
@@ -262,7 +281,7 @@ def observe(
     follow_up: Bools,
     covariates: Sequence[str],
     alpha: float,
-    of_families: Floats | None = None,
+    known: Mapping[str, Floats] | None = None,
 ) -> Panel:
     """The panel of one study: outcomes, assignment and the covariates asked for.
 
@@ -278,16 +297,15 @@ def observe(
         Keys of `COVARIATES`.
     alpha : float
         Two-sided level of the study's tests.
-    of_families : float array, (replicate, row), optional
-        The covariate of the rows' families, where it is asked for.
+    known : mapping of float arrays, (replicate, row), optional
+        The covariates of the rows' families and workers, where they are asked for.
     """
     roster, occasions = rows
     by_authority = {
         name: _covariate(name, world, allocation, roster, outcome, follow_up)
         for name in covariates
-        if name not in OF_FAMILIES
+        if name not in OF_FAMILIES | OF_WORKERS
     }
-    own = {} if of_families is None else {"covariate": of_families}
     scored = None
     if world.settings.audit and allocation.assigned == "authority":
         scored = observed_score(world, allocation, int(occasions[-1]))
@@ -300,7 +318,8 @@ def observe(
         law=allocation.law,
         assigned=allocation.assigned,
         alpha=alpha,
-        covariates=own | {name: roster.spread(values, "authority") for name, values in by_authority.items()},
+        covariates=dict(known or {})
+        | {name: roster.spread(values, "authority") for name, values in by_authority.items()},
         fidelity_score=scored,
     )
 

@@ -48,9 +48,11 @@ def _no_selection(on: Conditions) -> Conditions:
     reasons = {"quality_weight": 0.0, "deprivation_weight": 0.0, "requires_improvement_weight": 0.0}
     if world.adoption and any(getattr(world.adoption, reason) for reason in reasons):
         world = changed(world, adoption=changed(world.adoption, **reasons))
-    purposive = {
+    purposive: dict[str, Any] = {
         key: "chance" for key in ("pilots_by", "comparisons_by") if getattr(design, key, "chance") != "chance"
     }
+    if getattr(design, "match_on", ()):
+        purposive["match_on"] = ()
     if purposive:
         design = changed(design, **purposive)  # type: ignore[type-var]
     return replace(on, world=world, design=design)
@@ -128,8 +130,12 @@ def _no_observer_bias(on: Conditions) -> Conditions:
 
 
 def _no_measurement_error(on: Conditions) -> Conditions:
-    """Outcomes are measured, and fidelity is scored, as they are."""
-    return _measured(_scored_without_error(on), reliability=1.0)
+    """Outcomes and competence are measured, and fidelity is scored, as they are."""
+    settings: dict[str, Any] = {"reliability": 1.0, "visits": 1}
+    measurement = on.design.measurement
+    if measurement is not None and measurement.competence_reliability is not None:
+        settings["competence_reliability"] = 1.0
+    return _measured(_scored_without_error(on), **settings)
 
 
 def _in_world(on: Conditions, **settings: Any) -> Conditions:
@@ -178,6 +184,6 @@ MEANINGS: dict[str, str] = {
     "leaving": "authorities that leave the framework",
     "attrition": "families and figures that are not observed, at random or for their outcome",
     "observer_bias": "observers who know the arm",
-    "measurement_error": "outcomes measured, and fidelity scored, with error",
+    "measurement_error": "outcomes and competence measured, and fidelity scored, with error",
 }
 """What each part of a budget is, in words."""

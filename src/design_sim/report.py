@@ -22,7 +22,9 @@ from design_sim.sweep import Case, Sweep
 from design_sim.wording import (
     arms_words,
     case_words,
+    comparison_words,
     effect_words,
+    follow_up_score_words,
     format_measure,
     interval,
     kind_of,
@@ -200,10 +202,12 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
         )
     about = plain(study.design.outcome)
     score = f" {score_words(scenario.world)}" if uses_score(study) else ""
+    more = filter(None, (follow_up_score_words(study), comparison_words(study, scenario.world)))
     return (
         f"{arms_words(study, allocation, time.occasions)} ({chance}), "
         f"of {scenario.world.authorities}. Outcome: {about}, {data}; years from the start: {seen}{often}. "
         f"Stated effect at full fidelity: {effect_words(study.design.outcome, outcome)}.{score}"
+        f"{''.join(f' {sentence}' for sentence in more)}"
     )
 
 

@@ -10,10 +10,10 @@ from design_sim.designs.base import Unit, assigned_unit
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
-from design_sim.estimators.base import outcomes_of
+from design_sim.estimators.base import needs_fidelity_score, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
-from design_sim.measurement import COVARIATES, OF_FAMILIES, measurement_faults
+from design_sim.measurement import COVARIATES, OF_FAMILIES, OF_WORKERS, measurement_faults
 from design_sim.world.delivery import LARGEST, Resolution
 from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
@@ -116,6 +116,11 @@ def asks_of_families(study: Study) -> bool:
     return any(not OF_FAMILIES.isdisjoint(answer.estimator.covariates) for answer in study.answers.values())
 
 
+def asks_of_workers(study: Study) -> bool:
+    """Whether an answer reads a covariate of workers."""
+    return any(not OF_WORKERS.isdisjoint(answer.estimator.covariates) for answer in study.answers.values())
+
+
 def drawn_resolution(study: Study, outcome: Outcome, resolution: str) -> Resolution:
     """The resolution that is drawn: single families where answers get them, or are not exchangeable."""
     measurement = study.design.measurement
@@ -142,6 +147,7 @@ def scenario_faults(
         faults.append("designs: none given; at least one design is needed")
     if len(sound) == len(studies):
         faults += _unused_faults(world, outcomes, sound)
+        faults += _competence_faults(world, sound)
     for name, study in sound.items():
         path = f"designs.{name}"
         faults += _design_faults(world, outcomes, path, study)
@@ -149,6 +155,7 @@ def scenario_faults(
         for answer_name, answer in study.answers.items():
             at = f"{path}.answers.{answer_name}"
             faults += _answer_faults(world, at, study, answer)
+            faults += _worker_faults(outcomes.get(study.design.outcome), at, study, answer)
             faults += _family_faults(outcomes.get(study.design.outcome), at, study, answer, resolution)
             faults += _outcome_faults(outcomes.get(study.design.outcome), at, study, answer)
     return faults
@@ -215,6 +222,18 @@ def _unused_faults(
             yield f"outcomes.{name}.covariate: has no effect, since no answer has it among its covariates"
 
 
+def _competence_faults(world: WorldSettings, studies: Mapping[str, Study]) -> Iterator[str]:
+    """Settings of workers' competence that no answer reads."""
+    asked = {name for name, study in studies.items() if asks_of_workers(study)}
+    without = "has no effect, since no answer has 'competence' among its covariates"
+    if world.workers.competence_icc and not asked:
+        yield f"world.workers.competence_icc: {without}"
+    for name, study in studies.items():
+        measurement = study.design.measurement
+        if measurement and measurement.competence_reliability is not None and name not in asked:
+            yield f"designs.{name}.measurement.competence_reliability: {without}"
+
+
 def _design_faults(
     world: WorldSettings, outcomes: Mapping[str, Outcome | None], path: str, study: Study
 ) -> Iterator[str]:
@@ -247,11 +266,12 @@ def _design_faults(
             "authorities; a surveyed outcome is needed"
         )
     balance = getattr(design, "balance", None)
-    if balance and "baseline" in balance.on:
+    known = {"balance.on": balance.on if balance else (), "match_on": getattr(design, "match_on", ())}
+    for key in (key for key, names in known.items() if "baseline" in names):
         if outcome is not None and outcome.source != "record":
-            yield f"{path}.balance.on: 'baseline' needs a recorded outcome; {design.outcome!r} is surveyed"
+            yield f"{path}.{key}: 'baseline' needs a recorded outcome; {design.outcome!r} is surveyed"
         elif world.time.years_before == 0:
-            yield f"{path}.balance.on: 'baseline' needs world.time.years_before of at least 1"
+            yield f"{path}.{key}: 'baseline' needs world.time.years_before of at least 1"
     if design.group != "all" and world.subgroup is None:
         yield f"{path}.group: {design.group!r} needs the table world.subgroup"
     yield from (f"{path}.{fault}" for fault in design.faults(world))
@@ -290,6 +310,16 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
         yield (
             f"{path}.covariates: 'fidelity_score' needs the table world.audit, which says how it is scored"
         )
+    if needs_fidelity_score(estimator) and world.audit is None:
+        yield (
+            f"{path}.estimator: {estimator.estimator!r} needs the table world.audit, which says how fidelity "
+            "is scored"
+        )
+    elif needs_fidelity_score(estimator) and assigned_unit(study.design) != "authority":
+        yield (
+            f"{path}.estimator: {estimator.estimator!r} needs a score of fidelity in each authority, and the "
+            f"design assigns each {assigned_unit(study.design)}"
+        )
     before = study.design.staggered and "baseline" not in estimator.covariates
     if follow_up.all() and not before and (estimator.needs_before or "baseline" in estimator.covariates):
         yield (
@@ -308,6 +338,23 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
         for fault in level_faults(estimator, study.design.sample, occasions, clusters)
     )
     yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
+
+
+def _worker_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
+    """What an answer needs of workers, and does not get."""
+    asked, measurement = OF_WORKERS.intersection(answer.estimator.covariates), study.design.measurement
+    if not asked:
+        return
+    if outcome is not None and outcome.source != "survey":
+        yield (
+            f"{path}.covariates: {min(asked)!r} is known of workers whose families are surveyed, and "
+            f"{study.design.outcome!r} is recorded for whole authorities"
+        )
+    elif measurement is None or measurement.competence_reliability is None:
+        yield (
+            f"{path}.covariates: {min(asked)!r} needs measurement.competence_reliability, which says how "
+            "well it is measured"
+        )
 
 
 def _family_faults(

@@ -26,11 +26,13 @@ from design_sim.leavers import with_replacements
 from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
 from design_sim.roster import Roster
-from design_sim.scenario import Scenario, Study
+from design_sim.scenario import Scenario, Study, asks_of_workers
 from design_sim.streams import Streams
 from design_sim.tally import Tally
+from design_sim.world.competence import measured_competence
 from design_sim.world.delivery import Delivery, Fieldwork, deliver
 from design_sim.world.draw import World, draw_world
+from design_sim.world.families import sampled_workers
 from design_sim.world.settings import block_size
 
 Tallies = dict[tuple[str, str], Tally]
@@ -189,10 +191,23 @@ def _panel(
         occasions, follow_up = occasions[first], follow_up[first]
     estimators = [answer.estimator for answer in study.answers.values()]
     covariates = sorted({name for estimator in estimators for name in estimator.covariates})
-    rows, of_families = (roster, occasions), delivery.covariate
-    panel = observe(world, allocation, rows, parts[0], follow_up, covariates, scenario.alpha, of_families)
+    known = {} if delivery.covariate is None else {"covariate": delivery.covariate}
+    if "competence" in covariates:
+        known["competence"] = roster.spread(_competence(fieldwork, study), "worker")
+    rows = roster, occasions
+    panel = observe(world, allocation, rows, parts[0], follow_up, covariates, scenario.alpha, known)
     uptake = None if uptake is None else parts[1].mean
     return replace(panel, start=panel.start if start is None else start, uptake=uptake)
+
+
+def _competence(fieldwork: Fieldwork, study: Study) -> Floats:
+    """Competence of the sampled workers as the study measures it, (replicate, slot x worker)."""
+    world, measurement = fieldwork.world, study.design.measurement
+    if measurement is None or measurement.competence_reliability is None:
+        raise ValueError("competence is not measured: measurement.competence_reliability is not stated")
+    workers, _ = sampled_workers(fieldwork.sampled, world.settings.workers.per_team)
+    found = measured_competence(world, fieldwork.unit, workers, measurement.competence_reliability)
+    return found.reshape(found.shape[0], -1)
 
 
 def pooled(cells: Cells, roster: Roster, start: Ints | None) -> Cells:
@@ -208,7 +223,7 @@ def roster_of_cells(roster: Roster, start: Ints | None) -> Roster:
 
 def tells_workers_apart(study: Study) -> bool:
     """Whether an answer tells the teams or workers of an authority apart."""
-    return any(
+    return asks_of_workers(study) or any(
         levels_below(answer.estimator) or study.clusters_of(answer) in ("team", "worker")
         for answer in study.answers.values()
     )

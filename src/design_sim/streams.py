@@ -50,6 +50,7 @@ COMPONENTS = {
     "slope": 51,
     "shock": 52,
     "balance": 54,
+    "competence_error": 55,
     "thinning": 60,
     "single_units": 61,
     "children": 70,

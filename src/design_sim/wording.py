@@ -13,6 +13,7 @@ from unicodedata import category
 from design_sim.allocation import NEVER, Allocation
 from design_sim.designs.base import assigned_unit
 from design_sim.estimands import Estimand
+from design_sim.estimators.base import needs_fidelity_score
 from design_sim.performance import measure, wilson_interval
 from design_sim.results import Judged
 from design_sim.scenario import Study
@@ -166,6 +167,25 @@ def uses_score(study: Study) -> bool:
     """Whether a study chooses authorities by the fidelity score, or adjusts for it."""
     adjusts = any("fidelity_score" in answer.estimator.covariates for answer in study.answers.values())
     return adjusts or getattr(study.design, "pilots_by", "") == "fidelity_score"
+
+
+def follow_up_score_words(study: Study) -> str:
+    """When fidelity is scored that answers regress on; empty where none does."""
+    if not any(needs_fidelity_score(answer.estimator) for answer in study.answers.values()):
+        return ""
+    return "Fidelity as practised is scored in the last year observed, with the errors of the audit."
+
+
+def comparison_words(study: Study, world: WorldSettings) -> str:
+    """What comparisons have of their own where a study chooses them by it, and how often others stand in."""
+    kind = getattr(study.design, "comparisons_with", "any")
+    if kind == "any":
+        return ""
+    what = "the rival framework" if kind == "rival" else "no framework of their own"
+    chance: float = study.design.stand_ins(world)  # type: ignore[attr-defined]
+    rare = "in fewer than 1 of 1,000 studies" if chance < 0.001 else f"in {significant(100 * chance, 2)} %"
+    often = "" if chance < 0.001 else " of studies"
+    return f"Comparisons have {what}; {rare}{often} there are too few such authorities, and others stand in."
 
 
 def effect_words(name: str, outcome: Outcome) -> str:

@@ -201,7 +201,8 @@ ENTRIES = (
 )
 
 EXCUSED: dict[str, str] = {
-    "instrumental_variables": "where everybody takes part, as in these trials, it is clustered_regression"
+    "instrumental_variables": "where everybody takes part, as in these trials, it is clustered_regression",
+    "fidelity_regression": "it asks how fidelity was scored, and these trials have no audit",
 }
 """Estimators that no situation suits, each with the reason, which the certificate gives."""
 

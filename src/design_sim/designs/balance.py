@@ -20,7 +20,8 @@ from design_sim.arrays import Floats, Ints
 from design_sim.stated import OpenShare, Stated
 from design_sim.world.draw import World, enrolled
 
-KNOWN = {
+Known = Literal["size", "deprivation", "rating", "baseline"]
+KNOWN: dict[Known, str] = {
     "size": "children living in the authority, on the logarithmic scale",
     "deprivation": "deprivation of the authority",
     "rating": "last inspection rating before the start",
@@ -35,7 +36,7 @@ class Balance(Stated):
     method: Literal["strata", "pairs", "constrained"]
     """`strata`: chance within groups that are alike; `pairs`: within pairs of neighbours; `constrained`:
     among the best balanced of many arrangements."""
-    on: Annotated[tuple[Literal["size", "deprivation", "rating", "baseline"], ...], Field(strict=False)]
+    on: Annotated[tuple[Known, ...], Field(strict=False)]
     """What is balanced: size, deprivation, rating, baseline. Strata and pairs are neighbours in the mean of
     the standardised values."""
     strata: Annotated[int, Field(ge=2, le=1_000)] | None = None
@@ -84,7 +85,7 @@ def balanced(
         For the lots.
     """
     known = np.stack(
-        [_standardised(enrolled(_known(world, outcome, name), unit)) for name in balance.on], axis=2
+        [standardised(enrolled(known_of(world, outcome, name), unit)) for name in balance.on], axis=2
     )
     start = world.settings.time.start
     if balance.method == "constrained":
@@ -154,8 +155,16 @@ def _shared_out(treated: int, sizes: Ints) -> Ints:
     return whole
 
 
-def _known(world: World, outcome: str, name: str) -> Floats:
-    """One thing that is known of every authority, (replicate, authority)."""
+def known_of(world: World, outcome: str, name: str) -> Floats:
+    """One thing that is known of every authority, (replicate or 1, authority).
+
+    Parameters
+    ----------
+    outcome : str
+        A recorded outcome, for its baseline.
+    name : str
+        A key of `KNOWN`.
+    """
     if name == "size":
         return np.log(world.children)[np.newaxis]
     if name == "deprivation":
@@ -166,8 +175,8 @@ def _known(world: World, outcome: str, name: str) -> Floats:
     return before
 
 
-def _standardised(values: Floats) -> Floats:
-    """Over the authorities enrolled, (replicate, slot); 0 where they do not differ."""
+def standardised(values: Floats) -> Floats:
+    """Standardised over authorities, (replicate, authority); 0 where they do not differ."""
     centred = values - values.mean(axis=1, keepdims=True)
     spread = centred.std(axis=1, keepdims=True)
     standardised: Floats = centred / np.where(spread > 0, spread, 1.0)

@@ -6,6 +6,7 @@ To add one, copy the nearest neighbour and give it a line in `ESTIMATORS`.
 from design_sim.estimators.base import Estimates, Estimator, Status
 from design_sim.estimators.cluster_means import ClusterMeans
 from design_sim.estimators.clustered_regression import ClusteredRegression
+from design_sim.estimators.fidelity_regression import FidelityRegression
 from design_sim.estimators.gee import Gee
 from design_sim.estimators.instrumental_variables import InstrumentalVariables
 from design_sim.estimators.likelihood_ratio import LikelihoodRatio
@@ -26,6 +27,7 @@ ESTIMATORS: dict[str, type] = {
     "logistic_mixed_model": LogisticMixedModel,
     "poisson_mixed_model": PoissonMixedModel,
     "instrumental_variables": InstrumentalVariables,
+    "fidelity_regression": FidelityRegression,
     "two_way_fixed_effects": TwoWayFixedEffects,
     "wild_bootstrap": WildBootstrap,
     "permutation": Permutation,

@@ -143,6 +143,11 @@ def needs_uptake(estimator: Estimator) -> bool:
     return bool(getattr(estimator, "needs_uptake", False))
 
 
+def needs_fidelity_score(estimator: Estimator) -> bool:
+    """Whether an estimator reads the fidelity score at follow-up; it then says so by the same name."""
+    return bool(getattr(estimator, "needs_fidelity_score", False))
+
+
 def levels_below(estimator: Estimator) -> tuple[Level, ...]:
     """Levels below the authority whose units an estimator tells apart, by its setting `levels`, if any."""
     return tuple(getattr(estimator, "levels", ()))[1:]

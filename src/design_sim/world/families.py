@@ -20,7 +20,7 @@ from design_sim.world.fidelity import worker_deviation
 from design_sim.world.surveyed import PARTS, Part, Surveyed
 
 if TYPE_CHECKING:
-    from design_sim.world.delivery import Fieldwork
+    from design_sim.world.delivery import Fieldwork, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,7 @@ def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     """
     sample = work.sampled
     occasions = work.occasions.size
-    teams = np.repeat(np.arange(sample.teams), sample.workers)
-    workers = teams * work.world.settings.workers.per_team + np.tile(np.arange(sample.workers), sample.teams)
+    workers, teams = sampled_workers(sample, work.world.settings.workers.per_team)
     turns = occasions if work.covariate else 1
     treated = treated_families(work)
     copies = sample.families * turns if singly else 1 if treated is None else 2
@@ -86,6 +85,12 @@ def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     if turns > 1:
         n = n * (np.arange(n.shape[1])[:, np.newaxis] % turns == np.arange(occasions))
     return SurveyRows(roster, seen_of(work, roster, n, treated), workers, teams, copies, treated)
+
+
+def sampled_workers(sample: "Sample", per_team: int) -> tuple[Ints, Ints]:
+    """Which workers of an authority a survey asks for, and the team of each: two arrays, (worker,)."""
+    teams = np.repeat(np.arange(sample.teams), sample.workers)
+    return teams * per_team + np.tile(np.arange(sample.workers), sample.teams), teams
 
 
 def treated_families(work: "Fieldwork") -> Bools | None:

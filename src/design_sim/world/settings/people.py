@@ -48,3 +48,6 @@ class Workers(Stated):
     """Case-holding workers for each 10,000 children (median authority: 119)."""
     per_team: Annotated[int, Field(ge=1, le=100)] = 6
     """Workers in a team (assumption)."""
+    competence_icc: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the variance of workers' competence that lies between authorities, where it goes with their
+    quality (assumption); for answers that adjust for `competence`."""
