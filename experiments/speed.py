@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
+from statsmodels.regression.mixed_linear_model import VCSpec
 from threadpoolctl import threadpool_limits
 
 from design_sim.simulate import simulate
@@ -70,6 +71,47 @@ BOOTSTRAP = PANEL.replace(
     '"two_way_fixed_effects", variance = "CR1S"',
     '"wild_bootstrap", model = "two_way_fixed_effects", draws = 999, interval = false',
 )
+WEDGE = """
+[world]
+authorities = 18
+uptake = 1.0
+time = {years_before = 1, years_after = 6}
+quality = {permanent_share = 1.0}
+fidelity = {mean = 1.0, authority_sd = 0.0, worker_sd = 0.0, years_to_80_percent = 0.0}
+[outcomes.y]
+kind = "continuous"
+source = "survey"
+effect = 0.3
+icc = {authority = 0.05}
+[designs.wedge]
+kind = "stepped_wedge"
+outcome = "y"
+authorities = 18
+steps = 6
+sample = {teams = 1, workers = 1, families = 20}
+answers.answer = {estimator = "mixed_model", period_effects = true, estimand = "offered"}
+"""
+CONTRAST = """
+[world]
+authorities = 4
+uptake = 1.0
+quality = {permanent_share = 1.0}
+workers = {per_team = 20}
+fidelity = {mean = 1.0, authority_sd = 0.0, worker_sd = 0.0, years_to_80_percent = 0.0}
+[outcomes.y]
+kind = "continuous"
+source = "survey"
+effect = 0.3
+icc = {authority = 0.05, worker = 0.10}
+[designs.contrast]
+kind = "contrast"
+outcome = "y"
+pilots = 2
+comparisons = 2
+sample = {teams = 1, workers = 20, families = 3}
+answers.answer = {estimator = "mixed_model", levels = ["authority", "worker"], estimand = "offered"}
+"""
+LOSSES = "[designs.contrast.measurement]\nconsent = 0.8\n"
 RNG = np.random.Generator(np.random.SFC64(1))
 
 
@@ -131,6 +173,42 @@ def statsmodels_mixed(clusters: int, families: int) -> None:
         warnings.simplefilter("ignore")
         for effect in (0.3, 0.0):
             fit = sm.MixedLM(outcome + effect * treated, design, cluster).fit()
+            _ = fit.params[1], fit.bse[1], fit.pvalues[1]
+
+
+def statsmodels_wedge() -> None:
+    """One stepped wedge and its null twin by Hussey and Hughes' model, on arrays."""
+    authority, occasion, _ = (index.ravel() for index in np.indices((18, 7, 20)))
+    step = RNG.permutation(18) % 6
+    treated = (occasion > step[authority]) * 1.0
+    outcome = 0.05**0.5 * RNG.standard_normal(18)[authority]
+    outcome += 0.95**0.5 * RNG.standard_normal(authority.size)
+    design = np.column_stack([occasion[:, np.newaxis] == np.arange(7), treated]).astype(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for effect in (0.3, 0.0):
+            fit = sm.MixedLM(outcome + effect * treated, design, authority).fit()
+            _ = fit.params[-2], fit.bse[-2], fit.pvalues[-2]
+
+
+def statsmodels_workers(consent: float) -> None:
+    """One 2 v 2 contrast and its null twin with random intercepts of authorities and workers, on arrays."""
+    worker = np.repeat(np.arange(80), RNG.binomial(3, consent, 80))
+    authority = worker // 20
+    treated = (authority < 2) * 1.0
+    outcome = 0.05**0.5 * RNG.standard_normal(4)[authority] + 0.1**0.5 * RNG.standard_normal(80)[worker]
+    outcome += 0.85**0.5 * RNG.standard_normal(worker.size)
+    design = np.column_stack([np.ones(worker.size), treated])
+    members = [worker[authority == unit] for unit in range(4)]
+    workers = [(own[:, np.newaxis] == np.unique(own)).astype(float) for own in members]
+    names = [[str(one) for one in np.unique(own)] for own in members]
+    spec = VCSpec(["worker"], [names], [workers])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for effect in (0.3, 0.0):
+            intercept = np.ones((worker.size, 1))
+            model = sm.MixedLM(outcome + effect * treated, design, authority, intercept, exog_vc=spec)
+            fit = model.fit()
             _ = fit.params[1], fit.bse[1], fit.pvalues[1]
 
 
@@ -204,12 +282,18 @@ def rows() -> list[dict[str, object]]:
         ("T2a", "150 authorities x 200 families, CR2",
          TRIAL.format(clusters=150, families=200, estimator=regression), 16_384, "statsmodels OLS, clustered",
          lambda: statsmodels_ols(150, 200), 20, (300, 150)),
+        ("T3", "stepped wedge, 18 authorities x 7 occasions x 20 families, Hussey-Hughes", WEDGE, 16_384,
+         "statsmodels MixedLM", statsmodels_wedge, 5, (270, 18)),
         ("T4a", "difference-in-differences, 150 authorities x 10 years, clustered", PANEL, 4_096,
          "linearmodels PanelOLS", linearmodels_panel, 10, (3_000, 300)),
         ("T4a", "difference-in-differences, 150 authorities x 10 years, clustered", PANEL, 4_096,
          "pyfixest feols", pyfixest_panel, 10, (3_000, 300)),
         ("T4b", "the same panel, wild cluster bootstrap, 999 draws, no interval", BOOTSTRAP, 4_096,
          "wildboottest", wildboottest_panel, 1, (3_000, 2_640)),
+        ("T5", "2 v 2, 20 workers x 3 families, three-level REML", CONTRAST, 16_384,
+         "statsmodels MixedLM", lambda: statsmodels_workers(1.0), 2, (244, 8)),
+        ("T5", "the same, families lost: workers with 0 to 3", CONTRAST + LOSSES, 16_384,
+         "statsmodels MixedLM", lambda: statsmodels_workers(0.8), 2, (244, 88)),
     ]  # fmt: skip
     table = []
     for task, what, text, replicates, name, analyse, times, numbers in tasks:

@@ -284,3 +284,13 @@ def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, Any],
     """A setting without effect would be believed to have one."""
     with pytest.raises(ValidationError, match=reason):
         MixedModel.model_validate(settings)
+
+
+def test_the_convention_says_what_of_an_authority_is_random() -> None:
+    """Whoever reads the answer must be able to tell a model with slopes from one without."""
+    told = [
+        MixedModel.model_validate(HUSSEY_HUGHES | {"random_slopes": s}).convention
+        for s in (None, "correlated")
+    ]
+    assert "slope" not in told[0]
+    assert "correlated random slope" in told[1]

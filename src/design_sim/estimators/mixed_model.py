@@ -107,6 +107,8 @@ class MixedModel(Stated):
         effects = f"random intercept of {levels}"
         if self.authority_by_occasion:
             effects += " and of the cluster's occasion"
+        if self.random_slopes is not None:
+            effects += f", {self.random_slopes} random slope of the cluster over time"
         periods = ", fixed effects of occasions" if self.period_effects else ""
         test = {
             "satterthwaite": "t with Satterthwaite df",
@@ -131,8 +133,9 @@ class MixedModel(Stated):
         Returns
         -------
         Estimates
-            `BOUNDARY` where a variance is estimated as 0. `TOO_FEW_CLUSTERS` where an arm is empty,
-            authorities are no more than the regressors that are constant in an authority, or the variances
+            `BOUNDARY` where a variance is estimated as 0, or the correlation of levels and slopes as 1 in
+            size. `TOO_FEW_CLUSTERS` where an arm is empty, authorities are no more than the regressors that
+            are constant in an authority, or the variances
             cannot be told apart, as with one worker in every team. `SINGULAR` where a regressor is a
             combination of the others, `NO_VARIATION` where families do not differ at all beyond what the
             model gives them in common, `NOT_CONVERGED` where the search failed or a variance ratio has no
