@@ -193,7 +193,7 @@ def _world_faults(world: WorldSettings, outcomes: Mapping[str, Outcome | None]) 
     if len(sound) == len(outcomes):
         yield from correlation_faults(sound, world)
     for name, outcome in sound.items():
-        yield from (f"outcomes.{name}.{fault}" for fault in outcome.faults(time))
+        yield from (f"outcomes.{name}.{fault}" for fault in outcome.faults(world))
         if outcome.shock and not -time.years_before <= outcome.shock.year < time.years_after:
             yield (
                 f"outcomes.{name}.shock.year: {outcome.shock.year} has no effect; allowed: "

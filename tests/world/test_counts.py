@@ -227,7 +227,7 @@ def test_impossible_counts_are_refused(settings: dict[str, float], said: str) ->
 def test_a_trend_that_ends_all_events_is_told() -> None:
     """The fault names the key and the year."""
     world = WorldSettings.model_validate({"time": {"years_after": 4}})
-    (fault,) = RecordedCount(mean=27.0, effect=0.0, trend=-10.0).faults(world.time)
+    (fault,) = RecordedCount(mean=27.0, effect=0.0, trend=-10.0).faults(world)
     assert fault.startswith("trend: in year 3 from the start, the mean would be -3")
     shock = RecordedCount(mean=27.0, effect=0.0, shock=Shock(year=0, change=-30.0))
-    assert shock.faults(world.time)[0].startswith("shock.change: in year 0")
+    assert shock.faults(world)[0].startswith("shock.change: in year 0")

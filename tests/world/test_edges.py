@@ -1,6 +1,7 @@
 """Worlds at the edges of every range: drawn whole and finite, or refused with a reason."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -125,6 +126,10 @@ def test_a_world_at_the_edge_is_drawn_whole_or_refused(stated: dict[str, object]
             return
         raise
     outcome = OUTCOMES[name]
+    if faults := outcome.faults(world_settings):
+        assert name == "all alike"
+        assert "over 3 months as over a year" in faults[0]
+        return
     world = draw_world(world_settings, {name: outcome}, 3, Streams(1, 0))
     time, n = world_settings.time, world_settings.authorities
     allocation = two_arms(np.tile(np.arange(n), (3, 1)), 1, time.start, randomised=True)
@@ -148,3 +153,25 @@ def test_a_world_at_the_edge_is_drawn_whole_or_refused(stated: dict[str, object]
         for average in ("sample", "national"):
             estimand = Estimand(rung=rung, average=average)  # type: ignore[arg-type]
             assert np.isfinite(true_value(estimand, world, allocation, name, (0, 12))).all()
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        RecordedBinary(mean=0.3, effect=0.0, authority_sd=0.3),
+        SurveyedBinary(mean=0.3, effect=0.0, icc=ICC(authority=0.4)),
+    ],
+)
+def test_a_spread_that_short_occasions_cannot_have_is_refused(
+    outcome: RecordedBinary | SurveyedBinary,
+) -> None:
+    """Quarters without memory differ twice as much as years: .3 x 2 is more than risks of mean .3 can."""
+    forgetful = {"permanent_share": 0.0, "autocorrelation": 0.0}
+    yearly = WorldSettings.model_validate({"quality": forgetful})
+    quarterly = WorldSettings.model_validate({"quality": forgetful, "time": {"per_year": 4}})
+    assert outcome.faults(yearly) == []
+    (fault,) = outcome.faults(quarterly)
+    assert fault.startswith(
+        "mean: authorities differ 2.00 times as much over 3 months as over a year; in year "
+    )
+    assert "cannot be had with a standard deviation of" in fault

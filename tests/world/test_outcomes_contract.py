@@ -10,7 +10,7 @@ from design_sim.streams import Streams
 from design_sim.world.delivery import Delivery, Fieldwork, Sample, deliver
 from design_sim.world.draw import draw_world
 from design_sim.world.outcomes import OUTCOMES
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import WorldSettings
 
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("continuous", "survey"): {"effect": 0.5},
@@ -109,7 +109,7 @@ def test_the_most_rows_bound_what_is_drawn(kind: tuple[str, str]) -> None:
     for resolution, families in (("cell", False), ("unit", True)):
         rows = delivered(kind, resolution).roster.n_rows
         assert rows <= 6 * outcome.most_rows(WORLD, sample, families=families)  # type: ignore[attr-defined]
-    assert outcome.faults(Time()) == []  # type: ignore[attr-defined]
+    assert outcome.faults(WorldSettings()) == []  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -137,4 +137,4 @@ def test_what_can_be_switched_on_keeps_the_contract(variant: str) -> None:
     )
     assert full.mean() == pytest.approx(outcome.effect, rel=0.02)
     assert np.abs(none).max() < 1e-12
-    assert outcome.faults(Time()) == []
+    assert outcome.faults(WorldSettings()) == []

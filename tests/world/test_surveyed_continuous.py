@@ -151,11 +151,11 @@ def test_impossible_scores_are_refused(settings: dict[str, object], said: str) -
 
 def test_a_trend_out_of_the_bounds_is_a_fault() -> None:
     """The first year that it happens in is named."""
-    assert score(trend=2.0).faults(Time()) == []
-    (fault,) = score(trend=12.0).faults(Time(years_after=4))
+    assert score(trend=2.0).faults(WorldSettings()) == []
+    (fault,) = score(trend=12.0).faults(WorldSettings(time=Time(years_after=4)))
     assert fault == "trend: in year 3 from the start, a mean of 102 is not within the bounds, 0 to 95"
     shock = {"year": 1, "change": 40.0}
-    (fault,) = score(shock=shock).faults(Time())
+    (fault,) = score(shock=shock).faults(WorldSettings())
     assert fault.startswith("shock.change: in year 1")
 
 

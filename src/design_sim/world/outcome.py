@@ -13,7 +13,7 @@ from design_sim.cells import Cells
 from design_sim.roster import Roster
 from design_sim.stated import Correlation, Stated
 from design_sim.streams import Streams
-from design_sim.world.settings import Memory, Shock, Time, WorldSettings
+from design_sim.world.settings import Memory, Shock, WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.delivery import Delivery, Fieldwork, Sample
@@ -217,7 +217,7 @@ class Outcome(Protocol):
         """The most rows that an authority can have in a study, in cells or in single families."""
         ...
 
-    def faults(self, time: Time) -> list[str]:
+    def faults(self, world: WorldSettings) -> list[str]:
         """What does not go with the world's years, `key: reason` each."""
         ...
 

@@ -18,6 +18,7 @@ from scipy import special
 from design_sim.arrays import Floats
 from design_sim.cells import Cells
 from design_sim.streams import Streams
+from design_sim.world.deviations import occasion_sd
 from design_sim.world.logit_normal import (
     LogitNormal,
     fidelity_scale,
@@ -26,7 +27,7 @@ from design_sim.world.logit_normal import (
     solve_logit_normal,
 )
 from design_sim.world.outcome import Deviations, Outcome, in_shock, national_mean
-from design_sim.world.settings import Time
+from design_sim.world.settings import WorldSettings
 
 
 class RiskScale(NamedTuple):
@@ -124,20 +125,30 @@ def expected_risks(outcome: Outcome, deviations: Deviations) -> Floats:
     return risk
 
 
-def risk_faults(outcome: Outcome, time: Time, risks: Callable[[float], object] | None = None) -> list[str]:
-    """A trend or a shock that leads risks out of 0 to 1: the first occasion that it does.
+def risk_faults(
+    outcome: Outcome, world: WorldSettings, risks: Callable[[float, float], object] | None = None
+) -> list[str]:
+    """Risks led out of 0 to 1 by a trend or a shock, or spread too widely: the first occasion that they are.
 
     Parameters
     ----------
     risks : callable, optional
-        Solves for the risks of a time; those of authorities if not given.
+        Solves for the risks of a time, given the occasions' standard deviation as a multiple of a year's;
+        those of authorities if not given.
     """
-    for year in time.years:
-        try:
-            risks(float(year)) if risks else risks_of_authorities(outcome, float(year))
-        except ValueError as reason:
-            key = "shock.change" if outcome.shock and in_shock(outcome.shock, year) else "trend"
-            return [f"{key}: in year {int(np.floor(year + 0.5))} from the start, {reason}"]
+    spread = occasion_sd(outcome, world)
+    for year in world.time.years:
+        when = f"in year {int(np.floor(year + 0.5))} from the start"
+        for sd in (1.0, spread):
+            try:
+                risks(float(year), sd) if risks else risks_of_authorities(outcome, float(year), sd)
+            except ValueError as reason:
+                if sd != 1:
+                    months = 12 // world.time.per_year
+                    wider = f"authorities differ {sd:.2f} times as much over {months} months as over a year"
+                    return [f"mean: {wider}; {when}, {reason}"]
+                key = "shock.change" if outcome.shock and in_shock(outcome.shock, year) else "trend"
+                return [f"{key}: {when}, {reason}"]
     return []
 
 

@@ -28,7 +28,7 @@ from design_sim.world.risks import (
     risk_with_framework,
     risks_of_authorities,
 )
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -132,9 +132,9 @@ class RecordedBinary(OverTime):
         largest = children_of(world.size, world.authorities)[-1:]
         return int(families_on_record(self.per_10000_children, largest)[0]) if families else 1
 
-    def faults(self, time: Time) -> list[str]:
+    def faults(self, world: WorldSettings) -> list[str]:
         """A trend or a shock that leads out of 0 to 1; the first year that it does."""
-        return risk_faults(self, time)
+        return risk_faults(self, world)
 
 
 def split(

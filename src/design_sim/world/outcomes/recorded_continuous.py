@@ -25,7 +25,7 @@ from design_sim.world.outcome import (
     practised_on,
     roster_of_families,
 )
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -105,7 +105,7 @@ class RecordedContinuous(OverTime):
         largest = children_of(world.size, world.authorities)[-1:]
         return int(families_on_record(self.per_10000_children, largest)[0]) if families else 1
 
-    def faults(self, time: Time) -> list[str]:
+    def faults(self, world: WorldSettings) -> list[str]:
         """None: a trend may lead anywhere."""
         return []
 

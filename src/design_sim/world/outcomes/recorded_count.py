@@ -30,7 +30,7 @@ from design_sim.world.proportional import (
     refuse_impossible,
     sd_of_means,
 )
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import WorldSettings
 from design_sim.world.shares import share_of_takers, singly
 
 if TYPE_CHECKING:
@@ -138,6 +138,6 @@ class RecordedCount(OverTime):
         largest = children_of(world.size, world.authorities)[-1:]
         return int(families_on_record(self.per_10000_children, largest)[0]) if families else 1
 
-    def faults(self, time: Time) -> list[str]:
+    def faults(self, world: WorldSettings) -> list[str]:
         """A trend or a shock that leads rates out of range; the first occasion that it does."""
-        return proportional_faults(self, time)
+        return proportional_faults(self, world.time)

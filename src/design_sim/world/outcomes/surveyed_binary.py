@@ -49,7 +49,7 @@ from design_sim.world.risks import (
     risk_scale,
     risk_with_framework,
 )
-from design_sim.world.settings import Time
+from design_sim.world.settings import WorldSettings
 from design_sim.world.surveyed import Surveyed
 
 if TYPE_CHECKING:
@@ -207,9 +207,9 @@ class SurveyedBinary(Surveyed):
             rows.roster, work.occasions, exposure, stated[0] if stated else null, null, covariate, taken
         )
 
-    def faults(self, time: Time) -> list[str]:
+    def faults(self, world: WorldSettings) -> list[str]:
         """A trend or a shock that leads out of 0 to 1; the first year that it does."""
-        return risk_faults(self, time, self._scale)
+        return risk_faults(self, world, self._scale)
 
 
 def _mean_risks(places: Floats, scales: list[RiskScale]) -> Floats:

@@ -46,7 +46,7 @@ from design_sim.world.families import (
     teams_present,
 )
 from design_sim.world.outcome import Better, Deviations, in_shock, national_mean, practised_on
-from design_sim.world.settings import Time
+from design_sim.world.settings import WorldSettings
 from design_sim.world.surveyed import Surveyed
 
 if TYPE_CHECKING:
@@ -207,13 +207,13 @@ class SurveyedContinuous(Surveyed):
         stated, taken = moved[0] if moved else null, families_taking_part(work, family.shape)
         return Delivery(rows.roster, work.occasions, exposure, stated, null, covariate, taken)
 
-    def faults(self, time: Time) -> list[str]:
+    def faults(self, world: WorldSettings) -> list[str]:
         """A trend or a shock that leads out of the bounds; without bounds they may lead anywhere."""
         if self.bounds is None:
             return []
         with np.errstate(over="ignore"):
-            means = national_mean(self, time.years)
-        for year, mean in zip(time.years, means, strict=True):
+            means = national_mean(self, world.time.years)
+        for year, mean in zip(world.time.years, means, strict=True):
             try:
                 centre_of_mean(float(mean), self._latent.spread, self.bounds)
             except ValueError as reason:

@@ -24,7 +24,7 @@ from design_sim.world.proportional import (
     refuse_impossible,
     sd_of_means,
 )
-from design_sim.world.settings import Time, WorldSettings
+from design_sim.world.settings import WorldSettings
 
 if TYPE_CHECKING:
     from design_sim.world.draw import World
@@ -94,6 +94,6 @@ class SurveyedDuration(OverTime):
             return 0
         return sample.teams * sample.workers * (sample.families if families else 1)
 
-    def faults(self, time: Time) -> list[str]:
+    def faults(self, world: WorldSettings) -> list[str]:
         """A trend or a shock that leads means out of range; the first occasion that it does."""
-        return proportional_faults(self, time)
+        return proportional_faults(self, world.time)
