@@ -34,6 +34,8 @@ MEMBERS = [
     ("mixed_model", {"period_effects": True}),
     ("mixed_model", {"period_effects": True, "levels": ["authority", "worker"]}),
     ("mixed_model", {"period_effects": True, "authority_by_occasion": True, "df": "kenward_roger"}),
+    ("mixed_model", {"period_effects": True, "random_slopes": "uncorrelated"}),
+    ("mixed_model", {"period_effects": True, "random_slopes": "correlated", "df": "kenward_roger"}),
     *[("two_way_fixed_effects", {"variance": v}) for v in ("naive", "CR1S", "CR2")],
     ("two_way_fixed_effects", {"weights": "family"}),
     ("wild_bootstrap", {}),

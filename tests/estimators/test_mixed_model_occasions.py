@@ -13,14 +13,16 @@ from design_sim.allocation import NEVER, complete_randomisation
 from design_sim.arrays import Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Status
+from design_sim.estimators.family_moments import Families
 from design_sim.estimators.mixed_model import MixedModel
+from design_sim.numerics.mixed.random_slopes import fit_random_slopes
 from design_sim.panel import Panel
 from design_sim.roster import Roster
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 RNG = np.random.default_rng(0)
-EXCHANGEABLE = {"period_effects": True, "authority_by_occasion": True}
-HUSSEY_HUGHES = {"period_effects": True}
+EXCHANGEABLE: dict[str, Any] = {"period_effects": True, "authority_by_occasion": True}
+HUSSEY_HUGHES: dict[str, Any] = {"period_effects": True}
 
 
 def family_panel(
@@ -90,7 +92,7 @@ VALIDATION = [
 
 @pytest.mark.parametrize(("name", "model", "covariates", "settings"), VALIDATION)
 def test_panels_give_what_lmer_gives(
-    name: str, model: str, covariates: tuple[str, ...], settings: dict[str, bool]
+    name: str, model: str, covariates: tuple[str, ...], settings: dict[str, Any]
 ) -> None:
     """Stepped wedges and differences-in-differences, one of them with a variance of 0."""
     expected = json.loads((REFERENCE / "point" / f"{name}.json").read_text())["lmer"][model]
@@ -110,6 +112,10 @@ UNBALANCED: dict[str, dict[str, Any]] = {
     "hussey_hughes": HUSSEY_HUGHES | {"covariates": ("x",)},
     "nested_exchangeable": EXCHANGEABLE,
     "nested_exchangeable_x": EXCHANGEABLE | {"covariates": ("x",)},
+    "slopes": HUSSEY_HUGHES | {"random_slopes": "uncorrelated"},
+    "slopes_correlated": HUSSEY_HUGHES | {"random_slopes": "correlated"},
+    "slopes_by_occasion": EXCHANGEABLE | {"random_slopes": "uncorrelated", "covariates": ("x",)},
+    "slopes_correlated_by_occasion": EXCHANGEABLE | {"random_slopes": "correlated", "covariates": ("x",)},
 }
 
 
@@ -125,8 +131,8 @@ def test_wedges_with_gaps_give_what_lmer_gives(model: str) -> None:
         assert answer.df[0] == pytest.approx(judged["df"], rel=1e-5)
 
 
-@pytest.mark.parametrize("settings", [HUSSEY_HUGHES, EXCHANGEABLE])
-def test_cells_of_authorities_give_what_rows_of_families_give(settings: dict[str, bool]) -> None:
+@pytest.mark.parametrize("settings", [HUSSEY_HUGHES, EXCHANGEABLE, UNBALANCED["slopes_correlated"]])
+def test_cells_of_authorities_give_what_rows_of_families_give(settings: dict[str, Any]) -> None:
     """Number, mean and sum of squares of an authority's occasion are all that is read of its families."""
     families = family_panel("wedge_unb", ("authority", "occasion", "y"), ())
     cells = families.cells.pool(families.roster, "authority")
@@ -138,7 +144,7 @@ def test_cells_of_authorities_give_what_rows_of_families_give(settings: dict[str
 
 
 @pytest.mark.parametrize("settings", [HUSSEY_HUGHES, EXCHANGEABLE])
-def test_equal_cells_take_another_route_to_the_same_numbers(settings: dict[str, bool]) -> None:
+def test_equal_cells_take_another_route_to_the_same_numbers(settings: dict[str, Any]) -> None:
     """One cell that is a little larger in the last replicate changes the arithmetic, and nothing else."""
     equal = wedge(60, np.full((1, 8, 5), 6.0), (0.4, 0.2))
     n = np.tile(equal.cells.n, (60, 1, 1))
@@ -209,12 +215,54 @@ def test_an_occasion_that_nobody_was_observed_at_leaves_no_trace() -> None:
         np.testing.assert_allclose(first.p_value, second.p_value, rtol=1e-8)
 
 
+def test_size_is_kept_where_authorities_go_their_own_ways() -> None:
+    """Slopes that differ are mistaken for effects where a model has none, and are not where it has."""
+    rng = np.random.default_rng(9)
+    n = rng.integers(4, 12, (1, 12, 5)).astype(float)
+    panel = wedge(1_000, n, (0.3, 0.0))
+    lines = 0.8 * rng.normal(size=(1_000, 12, 1)) * np.arange(5)
+    panel = replace(panel, cells=replace(panel.cells, mean=panel.cells.mean + lines))
+    error = 4 * np.sqrt(0.05 * 0.95 / 1_000)
+    assert (estimate(panel, **HUSSEY_HUGHES).p_value <= 0.05).mean() > 0.1
+    for slopes in ("uncorrelated", "correlated"):
+        answer = estimate(panel, **HUSSEY_HUGHES, random_slopes=slopes, df="kenward_roger")
+        assert answer.failed.mean() < 0.005
+        assert (answer.p_value <= 0.05).mean() == pytest.approx(0.05, abs=error)
+
+
+def test_correlated_slopes_do_not_depend_on_when_time_begins() -> None:
+    """Level and slope of a line are correlated in another way elsewhere, and uncorrelated at one time only."""
+    panel = wedge(20, np.full((1, 8, 5), 6.0), (0.5, 0.0))
+    rng = np.random.default_rng(3)
+    lines = 0.3 * rng.normal(size=(20, 8, 1)) * np.arange(5)
+    panel = replace(panel, cells=replace(panel.cells, mean=panel.cells.mean + lines))
+    families = Families.by_occasion(panel, ())
+    moments, authority = families.moments("authority", by_occasion=True), np.repeat(np.arange(8), 5)
+    for correlated in (True, False):
+        first, second = (
+            fit_random_slopes(moments, authority, np.tile(time, 8), correlated=correlated, by_occasion=False)
+            for time in (np.arange(5.0), np.arange(5.0) - 2)
+        )
+        same = np.abs(first.criterion - second.criterion) < 1e-6
+        assert same.all() == correlated
+        if correlated:
+            np.testing.assert_allclose(first.estimate, second.estimate, rtol=1e-4, atol=1e-6)
+
+
 def test_staggered_starts_need_effects_of_occasions() -> None:
     """Without them what is treated and what is late could not be told apart."""
     panel = wedge(3, np.full((1, 6, 4), 5.0), (0.4, 0.2))
     with pytest.raises(ValueError, match="period_effects = true"):
         estimate(panel)
     assert not estimate(panel, **HUSSEY_HUGHES).failed.any()
+    one = replace(
+        panel,
+        cells=Cells(panel.cells.n[:, :, 1:2], panel.cells.mean[:, :, 1:2], panel.cells.ss[:, :, 1:2]),
+        occasions=panel.occasions[1:2],
+        follow_up=panel.follow_up[1:2],
+    )
+    with pytest.raises(ValueError, match="several occasions"):
+        estimate(one, **HUSSEY_HUGHES)
     assert MixedModel(period_effects=True).needs_before
     assert MixedModel(period_effects=True).staggered
     assert not MixedModel().needs_before
@@ -224,7 +272,12 @@ def test_staggered_starts_need_effects_of_occasions() -> None:
     ("settings", "reason"),
     [
         ({"authority_by_occasion": True}, "needs period_effects"),
-        (EXCHANGEABLE | {"levels": ["authority", "worker"]}, "levels authority alone"),
+        ({"random_slopes": "correlated"}, "needs period_effects"),
+        (EXCHANGEABLE | {"levels": ["authority", "worker"]}, "level authority alone"),
+        (
+            HUSSEY_HUGHES | {"random_slopes": "uncorrelated", "levels": ["authority", "team"]},
+            "authority alone",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, Any], reason: str) -> None:

@@ -29,11 +29,14 @@ class Families:
         The outcome, with its sums of squares; nobody where a covariate is not known.
     regressors : list of float arrays, (replicate or 1, row or 1, occasion or 1)
         The intercept's ones, effects of occasions, covariates, and the treatment last.
+    time : float array, (occasion,)
+        The occasions, counted from the first.
     """
 
     roster: Roster
     cells: Cells
     regressors: list[Floats]
+    time: Floats
 
     @classmethod
     def after_start(cls, panel: Panel, covariates: tuple[str, ...]) -> "Families":
@@ -52,7 +55,7 @@ class Families:
         values = _covariates(panel, covariates)
         cells = _complete(panel.cells.over(panel.follow_up), values)
         regressors = [np.ones((1, 1, 1)), *_known(values), treated[:, :, :1].astype(np.float64)]
-        return cls(panel.roster, cells, regressors)
+        return cls(panel.roster, cells, regressors, np.zeros(1))
 
     @classmethod
     def by_occasion(cls, panel: Panel, covariates: tuple[str, ...]) -> "Families":
@@ -64,7 +67,9 @@ class Families:
         cells = Cells(cells.n[:, :, seen], cells.mean[:, :, seen], ss)
         effects = list(np.eye(seen.size)[1:, np.newaxis, np.newaxis])
         treated = panel.treated[:, :, seen].astype(np.float64)
-        return cls(panel.roster, cells, [np.ones((1, 1, 1)), *effects, *_known(values), treated])
+        regressors = [np.ones((1, 1, 1)), *effects, *_known(values), treated]
+        time = panel.occasions[seen].astype(np.float64)
+        return cls(panel.roster, cells, regressors, time - time[:1])
 
     @property
     def both_arms(self) -> Bools:

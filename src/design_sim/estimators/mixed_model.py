@@ -29,6 +29,7 @@ from design_sim.numerics.mixed.effect_test import SmallSample
 from design_sim.numerics.mixed.intercept_model import InterceptFits, Verdict
 from design_sim.numerics.mixed.nested_model import MixedFits
 from design_sim.numerics.mixed.random_intercept import fit_random_intercept
+from design_sim.numerics.mixed.random_slopes import fit_random_slopes
 from design_sim.numerics.mixed.several_intercepts import fit_nested_intercepts
 from design_sim.panel import Panel
 from design_sim.roster import Roster
@@ -61,6 +62,9 @@ class MixedModel(Stated):
     authority_by_occasion: bool = False
     """Whether every authority has a random effect at every occasion too (nested exchangeable), so that
     families of the same occasion are more alike."""
+    random_slopes: Literal["uncorrelated", "correlated"] | None = None
+    """Whether every authority has a random slope over time too, uncorrelated with its level at the first
+    occasion observed, or correlated with its level."""
     covariates: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Covariates of the panel to adjust for, by name."""
 
@@ -88,10 +92,12 @@ class MixedModel(Stated):
 
     @model_validator(mode="after")
     def _tells_occasions_apart(self) -> Self:
-        if self.authority_by_occasion and not self.period_effects:
-            raise ValueError("authority_by_occasion tells occasions apart and needs period_effects = true")
-        if self.authority_by_occasion and len(self.levels) > 1:
-            raise ValueError("authority_by_occasion is allowed with levels authority alone")
+        effects = {"authority_by_occasion": self.authority_by_occasion, "random_slopes": self.random_slopes}
+        for name in (name for name, stated in effects.items() if stated):
+            if not self.period_effects:
+                raise ValueError(f"{name} tells occasions apart and needs period_effects = true")
+            if len(self.levels) > 1:
+                raise ValueError(f"{name} is allowed with the level authority alone")
         return self
 
     @property
@@ -140,6 +146,8 @@ class MixedModel(Stated):
         """
         collect = Families.by_occasion if self.period_effects else Families.after_start
         families = collect(panel, self.covariates)
+        if self.period_effects and families.time.size == 1:
+            raise ValueError("period_effects needs several occasions, and the panel has one")
         fits = self._fit(families)
         status = np.array([_STATUS_OF[verdict] for verdict in Verdict], dtype=np.int64)[fits.verdict]
         status = np.where(families.both_arms, status, Status.TOO_FEW_CLUSTERS)
@@ -148,14 +156,24 @@ class MixedModel(Stated):
 
     def _fit(self, families: Families) -> InterceptFits | MixedFits:
         small_sample: SmallSample = "satterthwaite" if self.df == "normal" else self.df
-        moments = families.moments(self.levels[-1], by_occasion=self.authority_by_occasion)
-        if self.authority_by_occasion:
-            n_clusters = families.roster.n_units("authority")
-            parents = (np.repeat(np.arange(n_clusters), moments.n.shape[1] // n_clusters),)
-            return fit_nested_intercepts(moments, parents, small_sample)
-        if len(self.levels) == 1:
-            return fit_random_intercept(moments, small_sample)
-        return fit_nested_intercepts(moments, parents_of(families.roster, self.levels), small_sample)
+        roster = families.roster
+        if not self.authority_by_occasion and self.random_slopes is None:
+            moments = families.moments(self.levels[-1])
+            if len(self.levels) == 1:
+                return fit_random_intercept(moments, small_sample)
+            return fit_nested_intercepts(moments, parents_of(roster, self.levels), small_sample)
+        moments = families.moments("authority", by_occasion=True)
+        authority = np.repeat(np.arange(roster.n_units("authority")), families.time.size)
+        if self.random_slopes is None:
+            return fit_nested_intercepts(moments, (authority,), small_sample)
+        return fit_random_slopes(
+            moments,
+            authority,
+            np.tile(families.time, roster.n_units("authority")),
+            small_sample,
+            correlated=self.random_slopes == "correlated",
+            by_occasion=self.authority_by_occasion,
+        )
 
 
 def parents_of(roster: Roster, levels: tuple[Unit, ...]) -> tuple[Ints, ...]:

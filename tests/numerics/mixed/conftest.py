@@ -75,17 +75,25 @@ class DenseModel:
         best = min(searches, key=lambda search: search.fun)
         return np.where(best.x**2 < 1e-7, 0.0, best.x**2), float(best.fun)
 
-    def satterthwaite(self, ratios: Floats) -> float:
-        """lmerTest's df: finite differences with respect to the roots of the ratios and of the residual."""
-        point = np.append(np.sqrt(ratios), np.sqrt(self.residual(ratios)))
+    def satterthwaite(self, roots: Floats, ratios_of: Callable[[Floats], Floats] = np.square) -> float:
+        """lmerTest's df: finite differences with respect to roots of the variances.
+
+        Parameters
+        ----------
+        roots : float array
+            Those of the ratios: standard deviations, or the entries of a Cholesky factor.
+        ratios_of : callable
+            The ratios from their roots.
+        """
+        point = np.append(roots, np.sqrt(self.residual(ratios_of(roots))))
         step = 1e-4
         shifts = step * np.eye(point.size)
 
         def deviance(p: Floats) -> float:
-            return self.deviance(p[:-1] ** 2, p[-1] ** 2)
+            return self.deviance(ratios_of(p[:-1]), p[-1] ** 2)
 
         def variance(p: Floats) -> float:
-            return self.variance(p[:-1] ** 2, p[-1] ** 2)
+            return self.variance(ratios_of(p[:-1]), p[-1] ** 2)
 
         hessian = [
             [

@@ -125,7 +125,7 @@ def test_fits_equal_a_slow_search_with_dense_matrices(
     assert fits.between[0] == pytest.approx(ratio * dense.residual([ratio]), abs=1e-4)
     best = fits.between / fits.residual
     assert fits.std_error[0] ** 2 == pytest.approx(dense.variance(best, dense.residual(best)), rel=1e-8)
-    assert fits.df[0] == pytest.approx(dense.satterthwaite(best), rel=1e-4)
+    assert fits.df[0] == pytest.approx(dense.satterthwaite(np.sqrt(best)), rel=1e-4)
     assert (adjusted.std_error[0], adjusted.df[0]) == pytest.approx(dense.kenward_roger(best), rel=1e-8)
     assert (fits.verdict[0] == Verdict.BOUNDARY) == (ratio < 1e-8)
 

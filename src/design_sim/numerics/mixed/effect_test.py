@@ -64,32 +64,15 @@ class Reml(NamedTuple):
     df: Floats
 
 
-def judged(fit: Reml, ratio: Floats, small_sample: SmallSample) -> tuple[Floats, Floats]:
-    """The coefficient's unit variance, adjusted or not, and its degrees of freedom: (replicate,) each.
-
-    Parameters
-    ----------
-    fit : Reml
-        The model at its optimum.
-    ratio : float array, (ratio, replicate)
-        The optimum.
-    small_sample : {"satterthwaite", "kenward_roger"}
-        By whom.
-    """
-    if small_sample == "kenward_roger":
-        return kenward_roger(fit, ratio)
-    return fit.variance.value, satterthwaite_df(fit, ratio)
-
-
-def satterthwaite_df(fit: Reml, ratio: Floats) -> Floats:
+def satterthwaite_df(fit: Reml, free: Bools) -> Floats:
     """Degrees of freedom by the observed information, (replicate,).
 
     Parameters
     ----------
     fit : Reml
-        The model at its optimum.
-    ratio : float array, (ratio, replicate)
-        The optimum; ratios of 0 are held to be known.
+        The model at its optimum, its derivatives with respect to the ratios or to any functions of them.
+    free : bool array, (ratio, replicate)
+        Which of those are not held at the edge of their range.
     """
     residual = fit.squares.value / fit.df
     across = -fit.squares.gradient / residual
@@ -98,7 +81,7 @@ def satterthwaite_df(fit: Reml, ratio: Floats) -> Floats:
     information = (
         fit.log_det.hessian + fit.squares.hessian / residual - across[:, np.newaxis] * across / fit.df
     )
-    spread = _quadratic(information, relative - across / fit.df, ratio > 0)
+    spread = _quadratic(information, relative - across / fit.df, free)
     df: Floats = 1 / (1 / fit.df + spread)
     return df
 
@@ -111,7 +94,7 @@ def kenward_roger(fit: Reml, ratio: Floats) -> tuple[Floats, Floats]:
     fit : Reml
         The model at its optimum.
     ratio : float array, (ratio, replicate)
-        The optimum.
+        The optimum, variances and covariances as shares of the residual variance.
     """
     information = -with_residual(fit.log_det, ratio, fit.df, degree=0).hessian
     variance = with_residual(fit.variance, ratio, fit.variance.value, degree=1)

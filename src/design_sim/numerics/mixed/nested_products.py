@@ -65,8 +65,17 @@ class Leaves:
             sizes.append(n[:, place] * (starts + at < ends))
             chosen = columns[..., place] * (sizes[-1] > 0)
             present.append(np.flatnonzero(chosen.any(axis=(1, 2))))
-            sums.append(_outer(chosen[present[-1]], chosen[present[-1]]))
+            sums.append(outer(chosen[present[-1]], chosen[present[-1]]))
         return cls(sizes, sums, present, columns.shape[0])
+
+    def total(self) -> "Units":
+        """Sum leaves that have no random intercept by their units."""
+        shape = self.n_columns, self.n_columns, *self.sums[0].shape[2:]
+        value = np.zeros(shape)
+        for size, sums, present in zip(self.sizes, self.sums, self.present, strict=True):
+            for at, row in zip(present, sums, strict=True):
+                value[at, present] += size * row
+        return Units(value, [], {})
 
     def of_replicates(self, which: Ints | slice) -> "Leaves":
         """Those of some replicates."""
@@ -144,22 +153,22 @@ class Units:
         # Column by column, what the new intercept leaves of the derivatives' rows of the ones.
         bent = [slope[0] - slope[0, 0] * left for slope in self.slopes]
         slopes = [
-            slope - _outer(left, turned) - _outer(slope[0], left)
+            slope - outer(left, turned) - outer(slope[0], left)
             for slope, turned in zip(self.slopes, bent, strict=True)
         ]
         curves = {
             (i, j): curve
-            - _outer(left, curve[0] - curve[0, 0] * left)
-            - _outer(curve[0], left)
+            - outer(left, curve[0] - curve[0, 0] * left)
+            - outer(curve[0], left)
             - share * _both(bent[i], bent[j])
             for (i, j), curve in self.curves.items()
         }
-        number, square = len(slopes), _outer(new, new)
+        number, square = len(slopes), outer(new, new)
         for i, turned in enumerate(bent):
             curves[i, number] = -gain * _both(turned, new)
         curves[number, number] = 2 * new[0] * square
         self._extend(log_det, gain, share)
-        return Units(self.value - _outer(left, row), [*slopes, -square], curves)
+        return Units(self.value - outer(left, row), [*slopes, -square], curves)
 
     def _extend(self, log_det: Local, gain: Floats, share: Floats) -> None:
         """Add log(1 + ratio x weight) of all units, and its derivatives, to log|V|."""
@@ -179,7 +188,7 @@ class Units:
             if i != j:
                 log_det.hessian[j, i] += bend
 
-    def total(self, constant: Floats, log_det: Local) -> Products:
+    def total(self, constant: Floats, log_det: Local, n_random: int = 1) -> Products:
         """Sum over authorities, with regressors constant in each in the place of the intercept's ones.
 
         Parameters
@@ -188,38 +197,40 @@ class Units:
             The regressors.
         log_det : Local
             log|V|.
+        n_random : int
+            How many columns are of random effects and no regressors, the intercept's ones the first.
         """
-        value, n_ratios = _with_constant(self.value, constant), len(self.slopes)
+        value, n_ratios = _with_constant(self.value, constant, n_random), len(self.slopes)
         slopes = np.empty((n_ratios, *value.shape))
         curves = np.empty((n_ratios, *slopes.shape))
         for i, slope in enumerate(self.slopes):
-            slopes[i] = _with_constant(slope, constant)
+            slopes[i] = _with_constant(slope, constant, n_random)
         for (i, j), curve in self.curves.items():
-            curves[i, j] = curves[j, i] = _with_constant(curve, constant)
+            curves[i, j] = curves[j, i] = _with_constant(curve, constant, n_random)
         return Products(value, slopes, curves, log_det)
 
 
 def _sums_of(alike: Bools, columns: Floats, parent: Ints) -> Floats:
     """Sums by parent of products of two columns, over the leaves that are alike in size."""
     if alike.shape[0] > 1:
-        return pooled(_outer(columns, columns * alike), starts_of(parent))
+        return pooled(outer(columns, columns * alike), starts_of(parent))
     chosen = np.flatnonzero(alike[0])
     members, unit = columns[..., chosen], parent[chosen]
     starts = np.flatnonzero(np.diff(unit, prepend=-1))
     sums = np.zeros((*columns.shape[:1], *columns.shape[:2], parent[-1] + 1))
-    sums[..., unit[starts]] = pooled(_outer(members, members), starts)
+    sums[..., unit[starts]] = pooled(outer(members, members), starts)
     return sums
 
 
-def _with_constant(units: Floats, constant: Floats) -> Floats:
+def _with_constant(units: Floats, constant: Floats, n_random: int) -> Floats:
     """Sums over units of cross-products of constant regressors, varying ones and outcome."""
-    n_constant, size = constant.shape[0], constant.shape[0] + units.shape[0] - 1
+    n_constant, size = constant.shape[0], constant.shape[0] + units.shape[0] - n_random
     total = np.empty((size, size, units.shape[2]))
     for i, regressor in enumerate(constant):
         for j in range(i, n_constant):
             total[i, j] = total[j, i] = _weighted_total(units[0, 0], regressor * constant[j])
-        total[i, n_constant:] = total[n_constant:, i] = _weighted_total(units[0, 1:], regressor)
-    total[n_constant:, n_constant:] = summed(units[1:, 1:])
+        total[i, n_constant:] = total[n_constant:, i] = _weighted_total(units[0, n_random:], regressor)
+    total[n_constant:, n_constant:] = summed(units[n_random:, n_random:])
     return total
 
 
@@ -231,13 +242,14 @@ def _weighted_total(values: Floats, weights: Floats) -> Floats:
     return summed(values * weights)
 
 
-def _outer(first: Floats, second: Floats) -> Floats:
-    outer: Floats = first[:, np.newaxis] * second
-    return outer
+def outer(first: Floats, second: Floats) -> Floats:
+    """Products of two columns (column, ...) each: (column, column, ...)."""
+    product: Floats = first[:, np.newaxis] * second
+    return product
 
 
 def _both(first: Floats, second: Floats) -> Floats:
     """The outer product and its transpose."""
-    outer = _outer(first, second)
-    both: Floats = outer + outer.swapaxes(0, 1)
+    product = outer(first, second)
+    both: Floats = product + product.swapaxes(0, 1)
     return both

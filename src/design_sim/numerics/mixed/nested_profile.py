@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from design_sim.arrays import Floats, Ints
+from design_sim.numerics.mixed.coordinates import Logarithms
 from design_sim.numerics.mixed.effect_test import Local
 from design_sim.numerics.mixed.members import pooled, starts_of
 from design_sim.numerics.mixed.nested_model import LeafMoments
@@ -18,8 +19,8 @@ class NestedProfile:
 
     df: Floats
     """Observations less regressors, (replicate,)."""
-    scale: Floats
-    """Observations in an average unit of each level, (ratio, replicate)."""
+    coordinates: Logarithms
+    """Where its ratios are searched: on the scale of observations in an average unit of each level."""
     leaves: Leaves
     above: tuple[Ints, ...]
     """The parents of the units above the leaves, level by level."""
@@ -31,28 +32,24 @@ class NestedProfile:
     @classmethod
     def of(cls, moments: LeafMoments) -> "NestedProfile":
         """Collect what the model reads of the data."""
-        n, n_replicates = moments.n, moments.n_replicates
-        n_varying = moments.varying.shape[2]
-        columns = np.ones((n_varying + 2, n_replicates, n.shape[1]))
-        columns[1:-1] = np.moveaxis(moments.varying, 2, 0)
-        columns[-1] = np.where(n > 0, moments.mean, 0.0) if (n == 0).any() else moments.mean
-        within = np.zeros((n_varying + 1, n_varying + 1, n_replicates))
-        within[:-1, :-1] = np.moveaxis(moments.within_squares, 0, 2)
-        within[:-1, -1] = within[-1, :-1] = moments.within_products.T
-        within[-1, -1] = moments.within
-        observations = np.broadcast_to(n.sum(axis=1), n_replicates)
+        observations = moments.n.sum(axis=1)
         return cls(
-            df=observations - moments.n_regressors,
-            scale=observations / observed(n, moments.parents),
-            leaves=Leaves.of(n, columns, moments.parents[0]),
+            df=np.broadcast_to(observations - moments.n_regressors, moments.n_replicates),
+            coordinates=Logarithms(
+                np.broadcast_to(
+                    observations / observed(moments.n, moments.parents),
+                    (moments.n_ratios, moments.n_replicates),
+                )
+            ),
+            leaves=Leaves.of(moments.n, columns_of(moments), moments.parents[0]),
             above=moments.parents[1:],
             constant=np.moveaxis(moments.constant, 2, 0),
-            within=within,
+            within=within_of(moments),
         )
 
     def at(self, ratio: Floats, which: Ints | slice) -> Solved:
         """The model at ratios, (ratio, replicate), of the replicates `which`."""
-        log_det = Local(np.zeros(ratio.shape[1]), np.zeros(ratio.shape), np.zeros((len(ratio), *ratio.shape)))
+        log_det = no_log_det(ratio)
         units = self.leaves.of_replicates(which).absorb(ratio[0], log_det)
         for level, parent in enumerate(self.above, start=1):
             units = units.absorb(ratio[level], log_det).pool(parent)
@@ -62,6 +59,31 @@ class NestedProfile:
         first = constant.shape[0]
         products.value[first:, first:] += self.within[..., which]
         return Solved.of(products)
+
+
+def columns_of(moments: LeafMoments, *extra: Floats) -> Floats:
+    """Means in leaves: the intercept's ones, extra columns, varying regressors, outcome.
+
+    (column, replicate, leaf).
+    """
+    shape = moments.n_replicates, moments.n.shape[1]
+    varying = np.moveaxis(moments.varying, 2, 0)
+    return np.stack([np.broadcast_to(x, shape) for x in (np.ones((1, 1)), *extra, *varying, moments.mean)])
+
+
+def within_of(moments: LeafMoments) -> Floats:
+    """Cross-products within leaves of varying regressors and outcome, (column, column, replicate)."""
+    size = moments.varying.shape[2] + 1
+    within = np.zeros((size, size, moments.n_replicates))
+    within[:-1, :-1] = np.moveaxis(moments.within_squares, 0, 2)
+    within[:-1, -1] = within[-1, :-1] = moments.within_products.T
+    within[-1, -1] = moments.within
+    return within
+
+
+def no_log_det(ratio: Floats) -> Local:
+    """log|V| before any random effect, to be added to: ratio is (ratio, replicate)."""
+    return Local(np.zeros(ratio.shape[1]), np.zeros(ratio.shape), np.zeros((ratio.shape[0], *ratio.shape)))
 
 
 def observed(n: Floats, parents: tuple[Ints, ...]) -> Floats:

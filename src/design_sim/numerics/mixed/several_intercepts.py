@@ -10,20 +10,17 @@ numbers:
 See `variance_ratios` for the search and `effect_test` for standard errors and degrees of freedom.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
 from design_sim.arrays import Ints
-from design_sim.numerics.mixed.effect_test import SmallSample, judged
+from design_sim.numerics.mixed.effect_test import SmallSample
+from design_sim.numerics.mixed.fitting import fit_in_parts, fit_profile
 from design_sim.numerics.mixed.intercept_model import ClusterMoments, Verdict
 from design_sim.numerics.mixed.nested_model import LeafMoments, MixedFits
 from design_sim.numerics.mixed.nested_profile import NestedProfile
 from design_sim.numerics.mixed.strata import balanced, strata_of
-from design_sim.numerics.mixed.variance_ratios import Profile, search_ratios
-
-_NUMBERS = 2**21
-"""Numbers that a search holds at once, roughly; replicates beyond that wait for their turn."""
 
 
 def fit_nested_intercepts(
@@ -71,44 +68,5 @@ def fit_nested_intercepts(
                 fits = strata.fit_by_mean_squares(small_sample)
                 return replace(fits, verdict=np.where(verdict == Verdict.FITTED, fits.verdict, verdict))
             verdict = np.where(strata.singular, Verdict.SINGULAR, verdict)
-            return _fit(strata, strata.place, verdict, small_sample)
-        at_once = max(1, _NUMBERS // _depth(leaves))
-        parts = [slice(first, first + at_once) for first in range(0, leaves.n_replicates, at_once)]
-        return _joined(
-            [
-                _fit(NestedProfile.of(leaves.of_replicates(part)), leaves.effect, verdict[part], small_sample)
-                for part in parts
-            ]
-        )
-
-
-def _fit(profile: Profile, effect: int, verdict: Ints, small_sample: SmallSample) -> MixedFits:
-    """Search the ratios, and judge the effect at the optimum."""
-    ratio, verdict = search_ratios(profile, verdict)
-    at = profile.at(ratio, slice(None))
-    reml = at.reml(profile.df, effect)
-    variance, df = judged(reml, ratio, small_sample)
-    residual = reml.squares.value / reml.df
-    return MixedFits(
-        estimate=at.coefficients[effect],
-        std_error=np.sqrt(residual * variance),
-        df=df,
-        ratios=ratio.T,
-        residual=residual,
-        criterion=reml.df * (1 + np.log(2 * np.pi * residual)) + reml.log_det.value,
-        verdict=verdict,
-    )
-
-
-def _depth(leaves: LeafMoments) -> int:
-    """Numbers that the search holds for one replicate, roughly."""
-    n_columns, n_units = leaves.varying.shape[2] + 2, int(leaves.parents[0][-1]) + 1
-    n_jets = (leaves.n_ratios + 1) * (leaves.n_ratios + 2) // 2
-    return int(n_columns**2 * (leaves.n.shape[1] + n_jets * n_units))
-
-
-def _joined(parts: list[MixedFits]) -> MixedFits:
-    if len(parts) == 1:
-        return parts[0]
-    names = [field.name for field in fields(MixedFits)]
-    return MixedFits(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+            return fit_profile(strata, strata.place, verdict, small_sample)
+        return fit_in_parts(leaves, NestedProfile.of, verdict, small_sample)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from design_sim.arrays import Bools, Floats, Ints
+from design_sim.numerics.mixed.coordinates import Logarithms
 from design_sim.numerics.mixed.cross_products import ALIASED
 from design_sim.numerics.mixed.effect_test import Local, SmallSample
 from design_sim.numerics.mixed.intercept_model import Verdict
@@ -69,9 +70,9 @@ class Strata:
         return np.full(self.log_pivots.size, self.dimensions.sum() - self.left.size + 1)
 
     @property
-    def scale(self) -> Floats:
-        """Observations in a unit of each ratio, (ratio, replicate)."""
-        return np.repeat(self.sizes[:, np.newaxis], self.log_pivots.size, axis=1)
+    def coordinates(self) -> Logarithms:
+        """Where its ratios are searched."""
+        return Logarithms(np.repeat(self.sizes[:, np.newaxis], self.log_pivots.size, axis=1))
 
     @property
     def place(self) -> int:

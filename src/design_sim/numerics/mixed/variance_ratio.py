@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from design_sim.arrays import Bools, Floats, Ints
-from design_sim.numerics.mixed.effect_test import Reml, SmallSample, judged
+from design_sim.numerics.mixed.effect_test import Reml, SmallSample, kenward_roger, satterthwaite_df
 from design_sim.numerics.mixed.intercept_model import InterceptFits, Verdict
 from design_sim.numerics.mixed.jet import Jet
 
@@ -130,7 +130,10 @@ def fits_at(profile: Profile, ratio: Floats, verdict: Ints, small_sample: SmallS
     at = profile.at(ratio, slice(None))
     residual = at.squares.value / profile.df
     fit = Reml(at.squares.local(), at.log_det.local(), at.unit_variance.local(), profile.df)
-    variance, df = judged(fit, ratio[np.newaxis], small_sample)
+    if small_sample == "kenward_roger":
+        variance, df = kenward_roger(fit, ratio[np.newaxis])
+    else:
+        variance, df = at.unit_variance.value, satterthwaite_df(fit, ratio[np.newaxis] > 0)
     return InterceptFits(
         estimate=at.estimate,
         std_error=np.sqrt(residual * variance),

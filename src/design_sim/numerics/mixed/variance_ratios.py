@@ -1,8 +1,8 @@
 """The search for several variance ratios by REML: Newton's method for many replicates at once.
 
-The search runs in log(1 + scale x ratio), which is like the ratio itself near 0 and like its logarithm far
-from it. It starts from one step of Fisher scoring in the variances (MIVQUE), which in a balanced design
-leads to REML itself. A ratio of 0 stays where the deviance rises from there; where the Hessian of the
+It starts from one step of Fisher scoring in the variances (MIVQUE), which in a balanced design leads to REML
+itself, and runs in `coordinates` that are like the ratios near 0 and like their logarithms far from it. A
+coordinate at its bound stays there where the deviance rises from it; where the Hessian of the
 others does not lead downwards, its eigenvalues are taken by their size; a step that loses is shortened.
 A replicate leaves once it has converged.
 
@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from design_sim.arrays import Bools, Floats, Ints
+from design_sim.numerics.mixed.coordinates import FARTHEST, Coordinates
 from design_sim.numerics.mixed.effect_test import Local, with_residual
 from design_sim.numerics.mixed.intercept_model import Verdict
 from design_sim.numerics.mixed.products import Solved
@@ -27,7 +28,6 @@ _STEPS = 100
 _TOLERANCE = 1e-6
 """A last step of this length leaves an error of about its square."""
 _LONGEST = 3.0
-_FARTHEST = 25.0
 _ROUNDING = 1e-12
 _SHORTER = 0.3
 _IDENTIFIED = 1e-9
@@ -43,8 +43,8 @@ class Profile(Protocol):
         ...
 
     @property
-    def scale(self) -> Floats:
-        """Observations in a unit of each ratio, roughly, (ratio, replicate)."""
+    def coordinates(self) -> Coordinates:
+        """Where its ratios are searched."""
         ...
 
     def at(self, ratio: Floats, which: Ints | slice) -> Solved:
@@ -53,7 +53,7 @@ class Profile(Protocol):
 
 
 def search_ratios(profile: Profile, verdict: Ints) -> tuple[Floats, Ints]:
-    """The variance ratios of least deviance, (ratio, replicate), and how the search ended.
+    """The coordinates of least deviance, (coordinate, replicate), and how the search ended.
 
     Parameters
     ----------
@@ -62,8 +62,9 @@ def search_ratios(profile: Profile, verdict: Ints) -> tuple[Floats, Ints]:
     verdict : int array, (replicate,)
         A `Verdict`; only replicates that are `FITTED` so far are searched.
     """
+    coordinates = profile.coordinates
     start, verdict = _scored(profile, verdict)
-    point = np.log1p(profile.scale * start)
+    point, low = coordinates.points(start), np.where(coordinates.bounded, 0.0, -np.inf)
     value = np.full(verdict.size, np.inf)
     step = np.zeros_like(point)
     active = np.flatnonzero(verdict == Verdict.FITTED)
@@ -71,26 +72,29 @@ def search_ratios(profile: Profile, verdict: Ints) -> tuple[Floats, Ints]:
     for _ in range(_STEPS):
         if active.size == 0:
             break
-        trial = np.maximum(point[:, active] + step[:, active], 0.0)
-        local = _deviance(profile, trial, slice(None) if active.size == verdict.size else active)
+        trial = np.maximum(point[:, active] + step[:, active], low)
+        local = deviance(profile, trial, slice(None) if active.size == verdict.size else active)
         better = local.value <= value[active] + _ROUNDING * (1 + np.abs(local.value))
         step[:, active[~better]] *= _SHORTER
         moved = active[better]
         point[:, moved], value[moved] = trial[:, better], local.value[better]
-        step[:, moved] = _descent(trial[:, better], local.gradient[:, better], local.hessian[..., better])
+        step[:, moved] = _descent(
+            trial[:, better], low, local.gradient[:, better], local.hessian[..., better]
+        )
         length = np.abs(step[:, active]).max(axis=0)
         arrived = better & (length < _TOLERANCE)
         done = active[arrived]
-        point[:, done] = np.maximum(point[:, done] + step[:, done], 0.0)
-        verdict[done] = np.where((point[:, done] == 0).any(axis=0), Verdict.BOUNDARY, Verdict.FITTED)
-        lost = (point[:, active].max(axis=0) > _FARTHEST) | ~(length > _TOLERANCE**2)
+        point[:, done] = np.maximum(point[:, done] + step[:, done], low)
+        verdict[done] = Verdict.FITTED
+        lost = (np.abs(point[:, active]).max(axis=0) > FARTHEST) | ~(length > _TOLERANCE**2)
         active = active[~(arrived | lost)]
-    return np.expm1(point) / profile.scale, verdict
+    edge = (verdict == Verdict.FITTED) & coordinates.singular(point)
+    return point, np.where(edge, Verdict.BOUNDARY, verdict)
 
 
 def _scored(profile: Profile, verdict: Ints) -> tuple[Floats, Ints]:
     """One step of Fisher scoring in the variances, and which replicates cannot be fitted."""
-    prior = 1 / profile.scale
+    prior = profile.coordinates.prior
     at = profile.at(prior, slice(None))
     information = -with_residual(at.log_det, prior, profile.df, degree=0).hessian
     squares = -with_residual(at.squares, prior, -at.squares.value, degree=-1).gradient
@@ -99,40 +103,37 @@ def _scored(profile: Profile, verdict: Ints) -> tuple[Floats, Ints]:
     known = -with_residual(at.products.log_det, prior, n, degree=0).hessian
     told = (pivots > _IDENTIFIED * np.einsum("kkr->kr", known)).all(axis=0)
     variances = (done * squares).sum(axis=1)
-    ratio = np.maximum(variances[:-1] / variances[-1], 0.0)
+    ratio = variances[:-1] / variances[-1]
     sound = (variances[-1] > 0) & np.isfinite(ratio)
-    ratio = np.minimum(np.where(sound, ratio, prior), np.expm1(_FARTHEST / 2) * prior)
     unfit = np.where(at.aliased, Verdict.SINGULAR, np.where(told, Verdict.FITTED, Verdict.TOO_FEW))
-    return ratio, np.where(verdict == Verdict.FITTED, unfit, verdict).astype(np.int64)
+    verdict = np.where(verdict == Verdict.FITTED, unfit, verdict).astype(np.int64)
+    return np.where(sound, ratio, prior), verdict
 
 
-def _deviance(profile: Profile, point: Floats, which: Ints | slice) -> Local:
-    """The profiled deviance up to a constant, as a function of log(1 + scale x ratio)."""
-    scale, df = profile.scale[:, which], profile.df[which]
-    at = profile.at(np.expm1(point) / scale, which)
+def deviance(profile: Profile, point: Floats, which: Ints | slice) -> Local:
+    """The profiled deviance up to a constant, as a function of the coordinates."""
+    coordinates, df = profile.coordinates.of_replicates(which), profile.df[which]
+    at = profile.at(coordinates.ratios(point), which)
     relative = at.squares.gradient / at.squares.value
     bend = at.squares.hessian / at.squares.value - relative[:, np.newaxis] * relative
-    rate = np.exp(point) / scale
-    gradient = (df * relative + at.log_det.gradient) * rate
-    hessian = (df * bend + at.log_det.hessian) * rate[:, np.newaxis] * rate
-    diagonal = np.arange(rate.shape[0])
-    hessian[diagonal, diagonal] += gradient
-    return Local(df * np.log(at.squares.value) + at.log_det.value, gradient, hessian)
+    value = df * np.log(at.squares.value) + at.log_det.value
+    gradient = df * relative + at.log_det.gradient
+    return coordinates.pull(Local(value, gradient, df * bend + at.log_det.hessian), point)
 
 
-def _descent(point: Floats, gradient: Floats, hessian: Floats) -> Floats:
-    """The step to the least value of the quadratic, or one like it, where no coordinate is below 0."""
-    held = (point == 0) & (gradient >= 0)
+def _descent(point: Floats, low: Floats, gradient: Floats, hessian: Floats) -> Floats:
+    """The step to the least value of the quadratic, or one like it, with no coordinate below its bound."""
+    held = (point <= low) & (gradient >= 0)
     step = np.zeros_like(point)
     hessian = _upwards(hessian, held)
     for _ in range(point.shape[0]):
         across = (hessian * np.where(held, step, 0.0)).sum(axis=1)
         newton = -(inverse(_free(hessian, held)) * np.where(held, 0.0, gradient + across)).sum(axis=1)
         step = np.where(held, step, newton)
-        below = ~held & (point + step < 0)
+        below = ~held & (point + step < low)
         if not below.any():
             break
-        step = np.where(below, -point, step)
+        step = np.where(below, low - point, step)
         held = held | below
     length = np.abs(step).max(axis=0)
     return step * np.minimum(1.0, _LONGEST / np.where(length > 0, length, 1.0))
