@@ -131,6 +131,12 @@ def stated(outcome: dict[str, str], design: str, answer: str) -> str:
         (SURVEY, "contamination = 0.4", MEANS, "contamination has no effect with unit 'authority'"),
         (
             SURVEY,
+            'unit = "worker"\ncontamination = 0.4\nsample = {teams = 4, workers = 1, families = 5}',
+            MEANS,
+            "trial.contamination: has no effect while sample.workers is 1",
+        ),
+        (
+            SURVEY,
             WORKERS + "\ntreated_share = 0.05",
             MEANS,
             "trial.within: the 8 workers sampled in each auth",

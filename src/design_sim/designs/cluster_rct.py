@@ -125,6 +125,8 @@ class ClusterRCT(FollowUp):
             return []
         if self.sample is None:
             return [f"unit: {self.unit!r} needs the table sample, which says how many there are"]
+        if self.contamination and self.sample.workers == 1:
+            return ["contamination: has no effect while sample.workers is 1, since nobody has a colleague"]
         stratum = strata_of(self.authorities, self.sample, self.unit, self._within)
         sizes = np.bincount(stratum)
         treated = quotas(sizes, self._share)
