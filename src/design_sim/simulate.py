@@ -122,16 +122,26 @@ class Twins(NamedTuple):
     average: Panel | None = None
 
 
-def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool = False) -> Twins:
+def carry_out(
+    scenario: Scenario,
+    study: Study,
+    world: World,
+    *,
+    average: bool = False,
+    allocation: Allocation | None = None,
+) -> Twins:
     """Allocate, deliver and observe one study.
 
     Parameters
     ----------
     average : bool
         Whether the average null twin is wanted too.
+    allocation : Allocation, optional
+        In the place of what the design would draw.
     """
     design = study.design
-    allocation = design.allocate(world, world.streams)
+    if allocation is None:
+        allocation = design.allocate(world, world.streams)
     world = world.of_group(design.group)
     occasions, follow_up = design.occasions(scenario.world.time)
     estimators = [answer.estimator for answer in study.answers.values()]
@@ -232,6 +242,11 @@ def tells_workers_apart(study: Study) -> bool:
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:
     """Run one study on a block of worlds: a tally for each answer."""
     twins = carry_out(scenario, study, world, average=scenario.average_twin)
+    return judge(scenario, study, world, twins, kept)
+
+
+def judge(scenario: Scenario, study: Study, world: World, twins: Twins, kept: int) -> dict[str, Tally]:
+    """What every answer makes of a study that was carried out, beside the truth: a tally for each."""
     estimates: dict[tuple[Estimator, Unit], tuple[Estimates, Estimates, Estimates | None]] = {}
     tallies = {}
     of_group = world.of_group(study.design.group)

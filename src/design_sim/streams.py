@@ -71,6 +71,7 @@ COMPONENTS = {
     "subgroup_record": 91,
     "dealing": 110,
     "takers": 111,
+    "resampling": 120,
 }
 """The number of each component; a number is never given to another component."""
 

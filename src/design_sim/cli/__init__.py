@@ -49,6 +49,7 @@ def start(context: typer.Context, version: Version = False, debug: Debug = False
 for command in (
     planning.run,
     planning.budget,
+    planning.allocations,
     planning.certify,
     real_data.calibrate,
     real_data.analyse,

@@ -1,9 +1,9 @@
-"""Commands that simulate: run, budget and certify."""
+"""Commands that simulate: run, budget, allocations and certify."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from design_sim.cli.options import (
 )
 from design_sim.errors import DesignSimError
 from design_sim.screen import announced, note, print_frame, print_parts, print_results, progress_shown
+
+if TYPE_CHECKING:
+    from design_sim.sweep import Sweep
 
 
 def run(
@@ -78,11 +81,7 @@ def budget(
 
     processes = processes_of(jobs)
     sweep = load_sweep(file, changes, replicates=replicates, seed=seed, resolution=resolution)
-    if len(sweep.cases) > 1:
-        raise DesignSimError(
-            f"{file}: varies settings over {len(sweep.cases)} cases; a budget is of one. "
-            "Remove [sweep] and fix the settings with --set"
-        )
+    _refuse_cases(sweep, file, "a budget")
     if sweep.replicates < 2:
         raise DesignSimError(f"replicates: {sweep.replicates} is below 2, and a part needs its error")
 
@@ -99,6 +98,47 @@ def budget(
         sweep, report.folder_name(sweep), out, lambda folder: report.write(budgets, scenario, folder)
     )
     note(f"Written to {folder}{os.sep}: budget.csv and .parquet, budget.svg and .png, budget.txt")
+
+
+def allocations(
+    file: Source,
+    allocations: Annotated[int, typer.Option(metavar="N", help="Allocations that are drawn.")] = 200,
+    replicates: Annotated[
+        int | None, typer.Option(metavar="N", help="Replicates of each allocation; else the file's number.")
+    ] = None,
+    seed: Seed = None,
+    out: Out = Path("results"),
+    jobs: Jobs = -1,
+    changes: Set = None,
+    resolution: Resolution = None,
+) -> None:
+    """Show how power and size depend on the allocation that a trial draws.
+
+    Draws many allocations of each randomised study of the first case, holds each while all else is drawn
+    anew, prints how power is distributed over them, and writes it with a figure to DIR/NAME-allocations.
+    """
+    from design_sim import store
+
+    processes = processes_of(jobs)
+    sweep = load_sweep(file, changes, replicates=replicates, seed=seed, resolution=resolution)
+    _refuse_cases(sweep, file, "power over allocations")
+
+    from design_sim import attained_report as report
+    from design_sim.attained import attained_power, by_chance
+
+    store.check_free(out, report.folder_name(sweep))
+    scenario = sweep.cases[0].scenario
+    left_out = [name for name in scenario.studies if name not in by_chance(scenario)]
+    if left_out:
+        note(f"Not allocated by chance, and left out: {', '.join(left_out)}.")
+    with progress_shown("allocation") as progress:
+        found = attained_power(scenario, allocations, sweep.replicates, processes, progress)
+    print_frame(report.table(found, sweep.seed))
+    print_parts("", *report.sentences(found, sweep.seed))
+    folder = store.save_as(
+        sweep, report.folder_name(sweep), out, lambda folder: report.write(found, sweep.seed, folder)
+    )
+    note(f"Written to {folder}{os.sep}: allocations.csv, .parquet, .svg, .png and .txt, provenance.json")
 
 
 def certify(
@@ -137,3 +177,12 @@ def certify(
     note(f"Written to {folder}{os.sep}: certificate.md, certificate.csv and .parquet, provenance.json")
     if cite:
         note(f"Cited from now on: {files.cite(certificate)}")
+
+
+def _refuse_cases(sweep: "Sweep", file: str, what: str) -> None:
+    """A sweep of several cases, where a command looks at one."""
+    if len(sweep.cases) > 1:
+        raise DesignSimError(
+            f"{file}: varies settings over {len(sweep.cases)} cases; {what} is of one. "
+            "Remove [sweep] and fix the settings with --set"
+        )
