@@ -4,7 +4,7 @@
 >>> sweep = design_sim.load("sofs-small-20v20")
 >>> results = design_sim.run(sweep, replicates=100)
 >>> results.performance.query("measure == 'power'").shape
-(4, 16)
+(4, 18)
 
 A public name is imported when it is first used, so that the command line answers at once.
 """

@@ -24,6 +24,7 @@ from design_sim.wording import (
     case_words,
     comparison_words,
     effect_words,
+    failure_reasons,
     follow_up_score_words,
     format_measure,
     interval,
@@ -130,13 +131,19 @@ def _troubles(judged: Judged) -> list[str]:
     ):
         found.append(_off_target(judged))
     if judged.tally.failed or judged.tally.null_failed:
-        found.append("Some analyses failed; power, size and bias are of the others")
+        found.append(f"Some analyses failed{_reasons(judged)}; power, size and bias are of the others")
     truth, effect = measure(judged.tally, "truth").value, outcome_of(judged).effect
     if effect != 0 and not truth * effect > 0:
         found.append("The true value that it is judged by is not on the side of the stated effect")
     if as_if_randomised(judged):
         found.append("As if randomised: a permutation test where chance did not allocate")
     return found
+
+
+def _reasons(judged: Judged) -> str:
+    """Why analyses failed, where they did in the study as stated."""
+    reasons = failure_reasons(judged.tally)
+    return f" ({', '.join(reasons)})" if reasons else " in the null twin"
 
 
 def _off_target(judged: Judged) -> str:
