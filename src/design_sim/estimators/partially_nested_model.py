@@ -70,6 +70,7 @@ class PartiallyNestedModel(Stated):
     by_allocation: ClassVar[bool] = False
     staggered: ClassVar[bool] = False
     within: ClassVar[bool] = True
+    needs_larger_clusters: ClassVar[bool] = True
 
     @property
     def convention(self) -> str:
