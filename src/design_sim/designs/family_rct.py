@@ -68,12 +68,11 @@ class FamilyRCT(FollowUp):
     @model_validator(mode="after")
     def _belongs_to_the_workers(self) -> Self:
         if self.comparison_workers == "own":
-            reasons = {
-                "within": "arms are then dealt out within authorities",
-                "contamination": "nothing reaches families of other workers",
-            }
-            for key in reasons.keys() & self.model_fields_set:
-                raise ValueError(f"{key} has no effect with comparison_workers 'own': {reasons[key]}")
+            without = "has no effect with comparison_workers 'own'"
+            if "within" in self.model_fields_set:
+                raise ValueError(f"within {without}: arms are dealt out within authorities")
+            if self.contamination:
+                raise ValueError(f"contamination {without}: nothing reaches the families of other workers")
         return self
 
     @property

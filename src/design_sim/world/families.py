@@ -201,7 +201,8 @@ def _members(work: "Fieldwork", rows: SurveyRows, outcome: Surveyed, part: str) 
     """Standard normals behind the parts of teams or workers, (replicate, slot, worker)."""
     world, name = work.world, work.outcome
     if part == "team":
-        return enrolled(world.members("team_effect", work.sampled.teams, name), work.unit)[:, :, rows.teams]
+        drawn = world.members("team_effect", int(rows.teams[-1]) + 1, name)
+        return enrolled(drawn, work.unit)[:, :, rows.teams]
     competence = outcome.competence_correlation
     return worker_deviation(world, work.unit, rows.workers, "worker_effect", competence, name)
 
