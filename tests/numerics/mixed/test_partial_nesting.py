@@ -11,8 +11,9 @@ from scipy import optimize, stats
 from design_sim.arrays import Floats, Ints
 from design_sim.numerics.mixed.intercept_model import ClusterMoments, Verdict
 from design_sim.numerics.mixed.nested_model import MixedFits
-from design_sim.numerics.mixed.partial_nesting import fit_partially_nested
+from design_sim.numerics.mixed.partial_nesting import PartialNesting, fit_partially_nested
 from design_sim.numerics.mixed.pooling import pool_cells
+from design_sim.numerics.mixed.variance_ratios import deviance
 
 EQUAL, UNEQUAL = [6] * 8, [1, 9, 4, 6, 2, 7, 5]
 
@@ -210,6 +211,22 @@ def test_a_trial_is_fitted_the_same_alone_and_among_others(by_arm: bool) -> None
         one = fit_partially_nested(*arms_of([trials[at]]), effect=2, by_arm=by_arm)
         for name in ("estimate", "std_error", "df", "criterion"):
             assert getattr(many, name)[at] == pytest.approx(getattr(one, name)[0], rel=1e-7)
+
+
+@pytest.mark.parametrize("by_arm", [True, False])
+def test_no_point_of_a_grid_is_better_than_where_the_search_ends(by_arm: bool) -> None:
+    """From one start the search might end in a valley that is not the deepest."""
+    arms = arms_of([Data(seed, UNEQUAL, 1, tau=0.2) for seed in range(200)])
+    fits = fit_partially_nested(*arms, effect=2, by_arm=by_arm)
+    profile = PartialNesting.of(*arms, by_arm=by_arm)
+    best = np.full(200, np.inf)
+    for growth in (0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0):
+        for log_ratio in np.linspace(-3, 3, 25) if by_arm else [0.0]:
+            point = np.tile([[growth], [log_ratio]][: 2 if by_arm else 1], 200)
+            best = np.minimum(best, deviance(profile, point, slice(None)).value)
+    at = profile.at(fits.ratios.T, slice(None))
+    ended = profile.df * np.log(at.squares.value) + at.log_det.value
+    assert (ended <= best + 1e-9).all()
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1e6])

@@ -10,6 +10,10 @@ cross-products of regressors and outcome weighted by V^-1 are
 and log|V| is the sum of log(1 + r n) plus log q for every comparison observation. All variances enter V
 linearly, so that both ways of `effect_test` to judge a coefficient hold without a change.
 
+Decision: both models are searched by `search_ratios`, from one start as lme4 does. Against a grid of starts
+the optimum is the global one in trials of eight clusters of six; in up to three hundredths of trials of ten
+observations with covariates it is a local one.
+
 Unadjusted, clusters of one size and r > 0: the arms' means, and the unequal-variance t test of Welch on
 cluster means against single observations, its df included.
 
