@@ -62,9 +62,10 @@ class SurveyRows:
 def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     """Sample workers, and their families as a cell or one by one, and see who is seen.
 
-    Where families are assigned, the cells of a worker are two: those that start, and the others. Families of
-    another occasion are other ones. Where they have a covariate, which a row has one of, every
-    family stands in a row of its own that is empty at all occasions but its own.
+    Where families are assigned, the cells of a worker are two: those that start, and the others; one where
+    comparison families have workers of their own. Families of another occasion are other ones. Where they
+    have a covariate, which a row has one of, every family stands in a row of its own that is empty at all
+    occasions but its own.
     """
     sample = work.sampled
     occasions = work.occasions.size
