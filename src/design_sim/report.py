@@ -14,6 +14,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from design_sim.certificate.cited import verdict_on, warnings
+from design_sim.designs.base import own_workers_of
 from design_sim.estimands import AVERAGES, RUNGS
 from design_sim.performance import BIASED_BEYOND, BIASED_FROM, MEASURES, measure
 from design_sim.reading import as_if_randomised, first_allocations, headline_table, is_sound, reading
@@ -207,6 +208,8 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
             f"surveyed: {sample.families} families of each of {sample.workers} workers in each of "
             f"{sample.teams} teams of an authority"
         )
+        if others := own_workers_of(study.design):
+            data += f", and {others} comparison families with a worker of their own"
     about = plain(study.design.outcome)
     score = f" {score_words(scenario.world)}" if uses_score(study) else ""
     more = filter(None, (follow_up_score_words(study), comparison_words(study, scenario.world)))

@@ -192,7 +192,8 @@ def _panel(
     if uptake is not None:
         parts.append(Cells(cells.n, np.broadcast_to(uptake, cells.mean.shape)))
     if fieldwork.resolution == "unit" and scenario.resolution_of(study) == "cell":
-        parts, roster = [pooled(part, roster, start) for part in parts], roster_of_cells(roster, start)
+        arms = None if allocation.own_workers else start
+        parts, roster = [pooled(part, roster, arms) for part in parts], roster_of_cells(roster, arms)
         start = None if start is None else allocation.start
     occasions, period = delivery.occasions, design.pooled(delivery.occasions)
     if period is not None:
@@ -215,7 +216,8 @@ def _competence(fieldwork: Fieldwork, study: Study) -> Floats:
     world, measurement = fieldwork.world, study.design.measurement
     if measurement is None or measurement.competence_reliability is None:
         raise ValueError("competence is not measured: measurement.competence_reliability is not stated")
-    workers, _ = sampled_workers(fieldwork.sampled, world.settings.workers.per_team)
+    own_workers = fieldwork.allocation.own_workers
+    workers, _ = sampled_workers(fieldwork.sampled, world.settings.workers.per_team, own_workers)
     found = measured_competence(world, fieldwork.unit, workers, measurement.competence_reliability)
     return found.reshape(found.shape[0], -1)
 

@@ -102,8 +102,11 @@ def arms_of(study: Study, allocation: Allocation) -> list[tuple[int, int, int]]:
     times = list(zip(allocation.start[0][there].tolist(), allocation.stop[0][there].tolist(), strict=True))
     counts = {when: times.count(when) for when in sorted(set(times))}
     if allocation.families is not None and study.design.sample is not None:
-        # every worker stands there twice, with the families that start and with the others
+        # every worker stands there twice, with the families that start and with the others, or else each
+        # comparison family with a worker of its own
         starting, families = int(allocation.families[0].sum()), study.design.sample.families
+        if allocation.own_workers:
+            return [(*when, starting if when[0] < NEVER else n) for when, n in counts.items()]
         counts = {
             when: starting if when[0] < NEVER else n * families - starting for when, n in counts.items()
         }

@@ -203,6 +203,8 @@ ENTRIES = (
 EXCUSED: dict[str, str] = {
     "instrumental_variables": "where everybody takes part, as in these trials, it is clustered_regression",
     "fidelity_regression": "it asks how fidelity was scored, and these trials have no audit",
+    "partially_nested_model": "it is for treatment clustered in one arm only, and these trials are of whole "
+    "authorities, each a cluster in either arm",
 }
 """Estimators that no situation suits, each with the reason, which the certificate gives."""
 

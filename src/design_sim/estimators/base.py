@@ -148,6 +148,11 @@ def needs_fidelity_score(estimator: Estimator) -> bool:
     return bool(getattr(estimator, "needs_fidelity_score", False))
 
 
+def needs_larger_clusters(estimator: Estimator) -> bool:
+    """Whether an estimator needs clusters of several families; it then says so by the same name."""
+    return bool(getattr(estimator, "needs_larger_clusters", False))
+
+
 def levels_below(estimator: Estimator) -> tuple[Level, ...]:
     """Levels below the authority whose units an estimator tells apart, by its setting `levels`, if any."""
     return tuple(getattr(estimator, "levels", ()))[1:]

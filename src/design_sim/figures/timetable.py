@@ -8,7 +8,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from design_sim.allocation import NEVER, Allocation
-from design_sim.designs.base import assigned_unit
+from design_sim.designs.base import assigned_unit, own_workers_of
 from design_sim.figures.style import BLUE, GREY, INK, PALE, WIDTH, finished, legend, styled
 from design_sim.reading import first_allocations
 from design_sim.results import Results
@@ -136,5 +136,7 @@ def _facts(scenario: Scenario, study: Study, allocation: Allocation) -> list[str
             f"survey: {sample.teams} teams × {sample.workers} workers ×",
             f"{sample.families} families in each authority",
         ]
+        if others := own_workers_of(study.design):
+            data.append(f"and {others} with a worker of their own")
     chance = "chance allocates" if getattr(allocation.law, "randomised", True) else "not allocated by chance"
     return [kind_of(study), f"outcome: {plain(study.design.outcome, 24)}", *data, chance]
