@@ -15,8 +15,7 @@ standard error whatever the number of clusters; where variances are equal little
 Decision: where the variance between clusters is estimated as 0, Satterthwaite's df are lmerTest's, which are
 those of the model without clusters, and the test is Welch's of families. With eight treated clusters the
 size is between 4 and 5.5 %, least where clusters are alike, as their variance cannot be estimated below 0;
-with two that differ much it is 9 %. Kenward and Roger's df go on counting clusters, and keep it near or below
-5 %.
+with two that differ much it is 9 %. Kenward and Roger's df go on counting clusters, and keep it below 6 %.
 
 Source: Roberts and Roberts (2005), Clinical Trials 2, 152-162; Baldwin, Bauer, Stice and Rohde (2011),
 Psychological Methods 16, 149-165; Candlish, Teare, Dimairo, Flight, Mandefield and Walters (2018), BMC
