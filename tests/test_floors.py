@@ -37,6 +37,7 @@ FLOORS = {
         "wording",
         "figures",
         "reading",
+        "cautions",
         "report",
         "screen",
         "cli",

@@ -69,6 +69,7 @@ def answers_table(sweep: "Sweep") -> "Table":
 
 def print_results(results: "Results") -> None:
     """The headline table and the sentence that reads it, on standard output."""
+    from design_sim.cautions import more_cautions
     from design_sim.reading import headline_table, reading
 
     frame = headline_table(results)
@@ -81,7 +82,7 @@ def print_results(results: "Results") -> None:
     more = len(frame) - MOST_ROWS
     notes = [f"... and {_count(more, 'row')} more, all in performance.csv"] if more > 0 else []
     notes += [f"Not shown on so narrow a screen: {', '.join(hidden)}."] if hidden else []
-    print_parts(table, *notes, "", reading(results))
+    print_parts(table, *notes, "", reading(results), *more_cautions(results))
 
 
 def print_frame(frame: "DataFrame") -> None:
