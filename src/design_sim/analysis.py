@@ -142,7 +142,8 @@ def analyse(
     named = columns | {f"covariate {name}": name for name in covariates}
     frame, where = read_table(data, named)
     observations = observations_of(frame, columns, covariates, where)
-    panel = panel_of(observations, where, singly=model.needs == "families", alpha=alpha)
+    singly = model.needs == "families" or clusters == "row"
+    panel = panel_of(observations, where, singly=singly, alpha=alpha)
     level: Level = clusters  # type: ignore[assignment]
     _refuse_unfit(model, panel, where, level)
     panel = panel.clustered_by(level)
