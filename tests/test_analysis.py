@@ -295,7 +295,7 @@ def test_one_cluster_in_an_arm_is_refused_where_two_are_needed() -> None:
 def test_a_family_stands_once_at_an_occasion() -> None:
     """A copied row would count twice, silently."""
     data = pd.concat([frame(), frame().iloc[[5]]])
-    with pytest.raises(ScenarioError, match="1 families stand there more than once at the same occasion"):
+    with pytest.raises(ScenarioError, match="1 family stands there more than once at the same occasion"):
         analyse(data, "cluster_means", family="family", **COLUMNS)  # type: ignore[arg-type]
 
 
