@@ -401,9 +401,27 @@ def nested() -> Iterator[Case]:
     yield from means(file, "authority_means", of["authority_means"], columns)
 
 
+def staggered(file: str) -> Iterator[Case]:
+    """Two-way fixed effects of units that start at different times; fixest's factor has effects of times in k."""
+    of = stated(file)["twfe"]
+    columns = {"outcome": "y", "treated": "d", "authority": "unit", "occasion": "period"}
+    rows = np.genfromtxt(REFERENCE / "data" / f"{file}.csv", delimiter=",", names=True)
+    n, k = rows.size, np.unique(rows["period"]).size + 1
+    numbers: Numbers = {
+        "estimate": (of["est"], OLS),
+        "std_error": (of["se_CR2"], OLS),
+        "df": (of["df_satt_CR2"], OLS),
+    }
+    yield Case(file, "twfe", "two_way_fixed_effects", {"variance": "CR2"}, numbers, columns)
+    unscaled = of["se_cluster_fixest"] / np.sqrt((n - 1) / (n - k))
+    numbers = {"std_error": (unscaled, OLS), "df": (of["df_t_fixest"], EXACT)}
+    yield Case(file, "twfe", "two_way_fixed_effects", {"variance": "CR1"}, numbers, columns)
+
+
 CASES = [
     *(case for name in TRIALS for case in cluster_trial(name)),
     *(case for name in ("did_8x6", "did_10x4_bal") for case in panel_of_occasions(name)),
+    *(case for name in ("stag_a", "stag_few") for case in staggered(name)),
     *wedge(),
     *nested(),
     *instruments({"outcome": "y", "treated": "z", "authority": "cluster"}),
