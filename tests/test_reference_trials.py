@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from design_sim.analysis import analyse, planned
@@ -515,3 +516,19 @@ def test_a_batch_of_replicates_gives_the_same_numbers(case: Case, shared: bool) 
     for name, value in case.coefficients.items():
         tolerance = case.numbers["estimate"][1]
         assert second(others[name]) == pytest.approx(value, rel=tolerance), f"{name} of {case.name}"
+
+
+@pytest.mark.parametrize("name", ["did_8x6", "did_10x4_bal"])
+def test_means_after_given_means_before_are_those_of_lm(name: str) -> None:
+    """Analysis of covariance on the clusters' means over all occasions before the start, and after it."""
+    data = np.genfromtxt(REFERENCE / "data" / f"{name}.csv", delimiter=",", names=True)
+    groups = pd.DataFrame(data).groupby(["cluster", "post"])["y"].mean().unstack()
+    treated = pd.DataFrame(data).groupby("cluster")["group"].first()
+    frame = pd.DataFrame({"after": groups[1], "before": groups[0], "treated": treated}).reset_index()
+    of = stated(name)["collapsed"]["ancova"]
+    asked = {"outcome": "after", "treated": "treated", "authority": "cluster"}
+    for estimator, options in (("cluster_means", {}), ("clustered_regression", {"variance": "naive"})):
+        found = analyse(frame, estimator, covariates=["before"], options=options, **asked)  # type: ignore[arg-type]
+        assert found.estimate == pytest.approx(of["est"], rel=1e-8)
+        assert found.std_error == pytest.approx(of["se"], rel=1e-8)
+        assert found.p_value == pytest.approx(of["p"], rel=1e-8)
