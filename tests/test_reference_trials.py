@@ -204,6 +204,10 @@ def means(
         weighted = of["size_weighted"]
         numbers = {key: (weighted[name], OLS) for key, name in COMPARED.items() if name in weighted}
         yield Case(file, block, "cluster_means", {"weights": "family"}, numbers, columns)
+    if "welch" in of:
+        numbers = {"statistic": (of["welch"]["t"], OLS)}
+        unpooled = {"weights": "authority", "variance": "CR2"}
+        yield Case(file, f"{block}.welch", "clustered_regression", unpooled, numbers, columns)
     test = of["randomisation_test"]
     numbers = {"estimate": (test["diff"], OLS), "p_value": (test["p_two_sided"], EXACT)}
     numbers |= {"p_floor": (2 / test["n_assign"], EXACT)}

@@ -67,14 +67,16 @@ def point(folder: Path, name: str) -> dict[str, Any]:
 
 
 def panel_regression(name: str, model: str) -> Regression:
-    """Repeated cross-sections: full dummies with a covariate, or the two by two of groups and spans."""
+    """Repeated cross-sections: full dummies, or the two by two of groups and spans."""
     column = table(REFERENCE, name)
-    cluster, y = codes(column["cluster"]), numbers(column["y"])
-    group, post, d, x = (numbers(column[key]) for key in ("group", "post", "d", "x"))
+    cluster, y, d = codes(column["cluster"]), numbers(column["y"]), numbers(column["d"])
+    effects = dummies(cluster, 0) + dummies(codes(column["period"]), 1)
+    if model in ("twfe", "ols_fixed_cluster"):
+        return Regression(y, np.column_stack([d, *effects]), cluster, ("d",))
+    group, post, x = (numbers(column[key]) for key in ("group", "post", "x"))
     if model == "two_by_two":
         design = np.column_stack([group * post, group, post, np.ones(y.size)])
         return Regression(y, design, cluster, ("group:post", "group", "post", "(Intercept)"))
-    effects = dummies(cluster, 0) + dummies(codes(column["period"]), 1)
     return Regression(y, np.column_stack([d, x, *effects]), cluster, ("d", "x"))
 
 
@@ -91,7 +93,8 @@ def petersen(cluster: str) -> Regression:
     """Five hundred firms in ten years."""
     column = table(PUBLIC, "petersen")
     x, y = numbers(column["x"]), numbers(column["y"])
-    return Regression(y, np.column_stack([x, np.ones(y.size)]), codes(column[cluster]), ("x", "(Intercept)"))
+    unit = np.arange(y.size) if cluster == "alone" else codes(column[cluster])
+    return Regression(y, np.column_stack([x, np.ones(y.size)]), unit, ("x", "(Intercept)"))
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,12 @@ def alone(regression: Regression) -> Regression:
 SETS: dict[str, tuple[Regression, dict[str, Any]]] = {
     f"{name}-{model}": (panel_regression(name, model), point(REFERENCE, name)["ols"][model])
     for name in ("did_8x6", "did_10x4_bal")
-    for model in ("twfe_x", "two_by_two")
+    for model in ("twfe", "twfe_x", "two_by_two")
 }
+SETS["sw_9x4"] = (
+    panel_regression("sw_9x4", "ols_fixed_cluster"),
+    point(REFERENCE, "sw_9x4")["ols_fixed_cluster"],
+)
 if PUBLIC.exists():  # public sets, which the package does not distribute
     SETS["mortality_mv"] = (mortality(), point(PUBLIC, "mortality_mv"))
 
@@ -163,12 +170,23 @@ def test_standard_errors_and_their_df_are_those_of_clubsandwich(
             assert p_value[0] == pytest.approx(of[f"satt_p_{kind}"][label], rel=1e-7)
 
 
+def classical(regression: Regression, column: int) -> float:
+    """The standard error of independent observations of equal variance."""
+    x, y = regression.design[np.newaxis], regression.outcome[np.newaxis]
+    equations = solve_normal(x.swapaxes(1, 2) @ x)
+    coefficients = equations.coefficients(np.einsum("rik,ri->rk", x, y))
+    left = y - np.einsum("rik,rk->ri", x, coefficients)
+    variance = (left**2).sum(axis=1) / (y.size - equations.rank) * equations.inverse[:, column, column]
+    return float(np.sqrt(variance[0]))
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_clusters_of_one_have_whites_variances(name: str) -> None:
     """HC1 is Stata's factor, HC2 and HC3 are CR2 and CR3, where every observation is a cluster."""
     regression, of = SETS[name]
     for white, kind in (("HC1", "CR1S"), ("HC2", "CR2"), ("HC3", "CR3")):
         for column, label in enumerate(regression.names):
+            assert classical(regression, column) == pytest.approx(of["se_classical"][label], rel=1e-8)
             found = fitted(alone(regression), column, kind, shared=True)  # type: ignore[arg-type]
             assert found.std_error == pytest.approx(of[f"se_{white}"][label], rel=1e-8)
 
@@ -176,6 +194,7 @@ def test_clusters_of_one_have_whites_variances(name: str) -> None:
 def petersen_cases() -> Iterator[tuple[str, ClusterRobust, dict[str, float], dict[str, float] | None]]:
     """Cluster, variance, its standard errors and their df."""
     of = point(PUBLIC, "petersen")
+    yield "alone", "CR1S", of["se_HC1"], None
     yield "firm", "CR0", of["firm_HC0"], None
     yield "firm", "CR1S", of["firm_HC1"], None
     yield "year", "CR1S", of["year_HC1"], None
@@ -202,6 +221,7 @@ if PUBLIC.exists():
             found = fitted(regression, column, kind, shared=shared)
             assert found.estimate == pytest.approx(of["coef"][label], rel=1e-8)
             assert found.std_error == pytest.approx(std_errors[label], rel=1e-8)
+            assert classical(regression, column) == pytest.approx(of["se_classical"][label], rel=1e-8)
             if df is not None:
                 assert found.df == pytest.approx(df[label], rel=1e-5)
 
