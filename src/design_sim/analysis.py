@@ -114,7 +114,7 @@ def analyse(
     covariates : sequence of str
         Columns of numbers to adjust for.
     clusters : {"authority", "team", "worker", "row"}
-        What is taken as independent.
+        What is taken as independent; rows are families where they have a column, and observations where not.
     options : mapping, optional
         Settings of the estimator, as a scenario file has them; for `instrumental_variables` also
         `instrument`, a column: `treated` is then what was taken up.
