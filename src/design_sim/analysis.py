@@ -7,6 +7,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,11 @@ import numpy as np
 from design_sim.allocation import NEVER
 from design_sim.errors import ScenarioError
 from design_sim.estimators import ESTIMATORS, Estimator, Status
-from design_sim.estimators.base import needs_fidelity_score, needs_uptake, outcomes_of
+from design_sim.estimators.base import levels_below, needs_fidelity_score, needs_uptake, outcomes_of
 from design_sim.faults import nearest, validate
-from design_sim.observations import observations_of, panel_of
+from design_sim.observations import Observations, observations_of, panel_of
 from design_sim.panel import Panel
-from design_sim.roster import Level
+from design_sim.roster import Level, Roster
 from design_sim.tabular import read_table
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 WHY = {
     Status.TOO_FEW_CLUSTERS: "an arm is empty, or there are too few clusters for this method",
-    Status.SINGULAR: "the treatment cannot be told from the covariates",
+    Status.SINGULAR: "the treatment cannot be told from the covariates, or one of these from the others",
     Status.NO_VARIATION: "the outcome does not vary, so that its standard error is 0 or unknown",
     Status.NOT_CONVERGED: "the fit did not reach its tolerance",
     Status.SEPARATION: "a fitted risk is 0 or 1: an arm has no event, or nothing but events",
@@ -113,7 +114,7 @@ def analyse(
     covariates : sequence of str
         Columns of numbers to adjust for.
     clusters : {"authority", "team", "worker", "row"}
-        What is taken as independent.
+        What is taken as independent; rows are families where they have a column, and observations where not.
     options : mapping, optional
         Settings of the estimator, as a scenario file has them; for `instrumental_variables` also
         `instrument`, a column: `treated` is then what was taken up.
@@ -131,22 +132,22 @@ def analyse(
     if estimator == "instrumental_variables" and "instrument" in options:
         treated, uptake = str(options.pop("instrument")), treated
     model = planned(estimator, covariates, options)
-    if clusters not in _PLURAL:
-        raise ScenarioError([f"clusters: {clusters!r} is not a level{nearest(clusters, _PLURAL)}"], estimator)
-    if not 0.0001 <= alpha <= 0.5:
-        raise ScenarioError([f"alpha: {alpha:g} is not within 0.0001 to 0.5"], estimator)
     columns = {"outcome": outcome, "treated": treated, "authority": authority}
     asked = {"team": team, "worker": worker, "family": family, "occasion": occasion}
     asked |= {"stratum": stratum, "uptake": uptake}
     columns |= {role: column for role, column in asked.items() if column is not None}
-    named = columns | {f"covariate {name}": name for name in covariates}
-    frame, where = read_table(data, named)
+    _refuse_wrong(model, columns, covariates, clusters, alpha, seed)
+    frame, where = read_table(data, columns | {f"covariate {name}": name for name in covariates})
     observations = observations_of(frame, columns, covariates, where)
-    panel = panel_of(observations, where, singly=model.needs == "families", alpha=alpha)
+    _refuse_values(model, observations, where)
+    singly = model.needs == "families" or clusters == "row"
+    panel = panel_of(observations, where, singly=singly, alpha=alpha)
     level: Level = clusters  # type: ignore[assignment]
     _refuse_unfit(model, panel, where, level)
     panel = panel.clustered_by(level)
-    found = model.estimate(panel, np.random.default_rng(seed))
+    with np.errstate(all="ignore"):
+        found = model.estimate(panel, np.random.default_rng(seed))
+        coefficients = model.coefficients(panel)
     status = Status(int(found.status[0]))
     if status in WHY:
         raise ScenarioError([f"{estimator} gives no result: {WHY[status]}"], where)
@@ -166,7 +167,7 @@ def analyse(
         n_missing=observations.n_missing,
         p_floor=float(found.p_floor[0]),
         status=status.name.lower(),
-        coefficients={name: float(value[0]) for name, value in model.coefficients(panel).items()},
+        coefficients={name: float(value[0]) for name, value in coefficients.items()},
     )
 
 
@@ -201,17 +202,63 @@ def _n_clusters(panel: Panel) -> int:
     return int((panel.roster.pool(panel.cells.n, "authority").sum(axis=2) > 0).sum())
 
 
+def _refuse_wrong(
+    model: Estimator,
+    columns: Mapping[str, str],
+    covariates: Sequence[str],
+    clusters: str,
+    alpha: float,
+    seed: int,
+) -> None:
+    """What was asked that no table can give, as faults."""
+    faults = []
+    if clusters not in _PLURAL:
+        faults.append(f"clusters: {clusters!r} is not a level{nearest(clusters, _PLURAL)}")
+    if not 0.0001 <= alpha <= 0.5:
+        faults.append(f"alpha: {alpha:g} is not within 0.0001 to 0.5")
+    if seed < 0:
+        faults.append(f"seed: {seed} is below 0, the least")
+    if needs_uptake(model) and "uptake" not in columns:
+        faults.append(f"uptake: {model.estimator} needs a column of what was taken up")
+    if needs_fidelity_score(model):
+        faults.append(f"estimator: {model.estimator} needs scores of fidelity, which a table does not hold")
+    for level in dict.fromkeys([clusters, *levels_below(model)]):
+        if level in ("team", "worker") and level not in columns:
+            faults.append(f"{level}: a column of {_PLURAL[level]} is needed to tell them apart")
+    roles: dict[str, str] = {}
+    for role, column in columns.items():
+        if column in roles:
+            faults.append(f"{role}: {column!r} is the column of {roles[column]} already")
+        roles.setdefault(column, role)
+    for place, name in enumerate(covariates):
+        if name in (columns["outcome"], columns["treated"]):
+            faults.append(f"covariate: {name!r} is the column of {roles[name]} already")
+        if name in covariates[:place]:
+            faults.append(f"covariate: {name!r} is named twice")
+    if faults:
+        raise ScenarioError(faults, model.estimator)
+
+
+def _refuse_values(model: Estimator, observations: Observations, where: str) -> None:
+    """Outcomes that the estimator is not for, and covariates that are the same for all, as faults."""
+    faults = []
+    values, kinds = observations.outcome, outcomes_of(model)
+    if kinds == ("binary",) and not np.isin(values, (0, 1)).all():
+        faults.append(f"outcome: {model.estimator} needs an outcome of 0 and 1")
+    elif kinds is not None and ((values < 0) | (values != np.rint(values))).any():
+        faults.append(f"outcome: {model.estimator} needs an outcome of counts: 0, 1, 2 and so on")
+    for name, covariate in observations.covariates.items():
+        if (covariate == covariate[0]).all():
+            faults.append(
+                f"covariate {name}: is {covariate[0]:g} for all, and there is nothing to adjust for"
+            )
+    if faults:
+        raise ScenarioError(faults, where)
+
+
 def _refuse_unfit(model: Estimator, panel: Panel, where: str, clusters: Level) -> None:
     """What the estimator cannot take of this table, as faults."""
     faults = []
-    if needs_uptake(model) and panel.uptake is None:
-        faults.append(f"uptake: {model.estimator} needs a column of what was taken up")
-    if needs_fidelity_score(model) and panel.fidelity_score is None:
-        faults.append(f"estimator: {model.estimator} needs scores of fidelity, which a table does not hold")
-    kinds = outcomes_of(model)
-    values = panel.cells.mean * panel.cells.n
-    if kinds == ("binary",) and (np.abs(values - np.rint(values)) > 1e-6)[panel.cells.n > 0].any():
-        faults.append(f"outcome: {model.estimator} needs an outcome of 0 and 1")
     arms = panel.treated[0][panel.cells.n[0] > 0]
     for arm, name in ((True, "treated"), (False, "not treated")):
         if not (arms == arm).any():
@@ -220,6 +267,7 @@ def _refuse_unfit(model: Estimator, panel: Panel, where: str, clusters: Level) -
     if staggered and not model.staggered:
         faults.append(
             f"treated: units start at different occasions; {model.estimator} compares arms at one follow-up"
+            + (", unless period_effects = true" if hasattr(model, "period_effects") else "")
         )
     if model.needs_before and not staggered and panel.follow_up.all():
         faults.append(f"occasion: {model.estimator} needs an occasion before treatment begins")
@@ -229,8 +277,25 @@ def _refuse_unfit(model: Estimator, panel: Panel, where: str, clusters: Level) -
             f"treated: differs within {_PLURAL[clusters]}, and {model.estimator} needs it constant there; "
             "name the units that were treated as clusters, or take an estimator that allows it"
         )
+    elif model.by_allocation and clusters != panel.assigned:
+        allocated = _PLURAL[panel.assigned]
+        faults.append(
+            f"clusters: {allocated} were allocated as a whole, and {model.estimator} needs them here"
+        )
+    faults += _merged(panel.clustered_by(clusters).roster, levels_below(model))
     if faults:
         raise ScenarioError(faults, where)
+
+
+def _merged(roster: Roster, below: Sequence[Level]) -> list[str]:
+    """Levels that the estimator tells apart and the table does not, as faults."""
+    levels: list[Level] = ["authority", *below]
+    return [
+        f"{level}: every {'cluster' if above == 'authority' else above} holds one {level}; "
+        "the two cannot be told apart"
+        for above, level in pairwise(levels)
+        if roster.n_units(level) == roster.n_units(above)
+    ]
 
 
 def options_of(stated: Sequence[str]) -> dict[str, Any]:
@@ -239,18 +304,26 @@ def options_of(stated: Sequence[str]) -> dict[str, Any]:
     Raises
     ------
     ScenarioError
-        If a text has no "=".
+        If a text has no "=", or a setting stands there twice.
     """
     found: dict[str, Any] = {}
     for text in stated:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise ScenarioError([f"{text!r} is not NAME=VALUE"], "option")
-        try:
-            found[key.strip()] = tomllib.loads(f"x = {value}")["x"]
-        except tomllib.TOMLDecodeError:
-            found[key.strip()] = value.strip()
+        if key.strip() in found:
+            raise ScenarioError([f"{key.strip()} is set twice; set it once"], "option")
+        found[key.strip()] = _value(value)
     return found
+
+
+def _value(text: str) -> Any:
+    """A value as TOML has it, or else the text itself, so that words need no quotes."""
+    try:
+        stated = tomllib.loads(f"x = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text.strip()
+    return stated["x"] if len(stated) == 1 else text.strip()
 
 
 def as_json(found: Analysis) -> str:
