@@ -97,6 +97,7 @@ def test_family_conferences_simulated_have_the_power_known() -> None:
 def test_siblings_cost_what_algebra_says(case: int) -> None:
     """Variances of both kinds of mean; a test of children as independent has the size of its design effect."""
     results = found("fgc-individual-rct")
+    assert list(results.sweep.cases[case].settings.values()) == [SIBLINGS[case]]
     by_family, by_child = children_variance(SIBLINGS[case])
     per_family = risk_difference_std_error(0.362, 0.448, 756, 756)
     for answer, variance in (("families", by_family), ("children", by_child), ("naive", by_child)):
