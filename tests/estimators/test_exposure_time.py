@@ -160,6 +160,15 @@ def test_one_replicate_gets_what_it_gets_among_many(settings: dict[str, Any]) ->
             assert getattr(alone, field)[0] == pytest.approx(ours[3], rel=1e-9)
 
 
+def rank_of(start: list[int], n: Floats) -> int:
+    """How many of the columns of occasions and exposure times are independent where anybody was observed."""
+    n_occasions = n.shape[2]
+    since = np.arange(n_occasions) - np.array(start)[:, np.newaxis] + 1
+    exposed = since.ravel()[:, np.newaxis] == np.arange(1, since.max() + 1)
+    design = np.hstack([np.tile(np.eye(n_occasions), (len(start), 1)), exposed])
+    return int(np.linalg.matrix_rank(design[n.ravel() > 0]))
+
+
 ROUTES = [
     PERIODS,
     PERIODS | {"levels": ["authority", "worker"]},
@@ -175,11 +184,13 @@ def test_an_exposure_time_that_nothing_is_compared_with_is_singular(
 ) -> None:
     """At the last occasion only those are observed who have their longest exposure: it is that occasion's effect.
 
-    An immediate effect is told apart at the occasion before, and lmer drops a column as we count one too few.
+    An immediate effect is told apart at the occasion before. Of five columns four are independent, and lmer
+    drops the last.
     """
     start = [1, 1, 1, 2, 2, 2]
-    n = np.tile(np.array([5.0, 5.0, 5.0]), (1, 6, 1))
+    n = np.full((1, 6, 3), 5.0)
     n[:, 3:, 2] = 0
+    assert rank_of(start, n) == 3 + 2 - 1
     panel = drawn(4, start, np.zeros((1, 6, 3)), n)
     roster = Roster(np.arange(6), np.arange(6), np.arange(6))
     if "levels" in settings:
@@ -203,14 +214,9 @@ def test_an_exposure_time_that_nothing_is_compared_with_is_singular(
 
 def test_the_last_period_of_a_wedge_tells_the_longest_exposure_from_shorter_ones() -> None:
     """All are treated then: the longest effect is known from the difference to one that is known itself."""
-    start, effects = [1, 2, 3, 1, 2, 3], [0.3, 0.6, 2.0]
-    columns = []
-    since = np.arange(4) - np.array(start)[:, np.newaxis]
-    for time in range(1, 4):
-        columns.append((since + 1 == time).ravel())
-    design = np.column_stack([np.tile(np.eye(4), (6, 1)), *columns])
-    assert np.linalg.matrix_rank(design) == design.shape[1]
-    panel = wedge(start, expected_of(start, 4, effects), np.full((1, 6, 4), 5.0))
+    start, effects, n = [1, 2, 3, 1, 2, 3], [0.3, 0.6, 2.0], np.full((1, 6, 4), 5.0)
+    assert rank_of(start, n) == 4 + 3
+    panel = wedge(start, expected_of(start, 4, effects), n)
     for settings in (PERIODS, EXCHANGEABLE):
         assert estimate(panel, effect="longest_exposure", **settings).estimate[0] == pytest.approx(2.0)
 
