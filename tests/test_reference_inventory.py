@@ -134,7 +134,7 @@ INVENTORY = [
     ),
     Row("point/iv_a", "cace_unadjusted", (TRIALS,)),
     Row("point/wild_cluster_bootstrap", "cases.*", (TRIALS, "numerics/test_wild_bootstrap.py")),
-    Row("point/irgt_a", "*", why_not="one arm alone is clustered: held with the model of such trials"),
+    Row("point/irgt_*", "*", ("estimators/test_partially_nested_model.py",)),
     # Staggered starts, simulated and published
     Row("point/stag_*", "twfe", (TRIALS,)),
     Row("point/stag_*", "truth_sample_att", why_not="the effect that was planted, and no estimate"),
@@ -188,6 +188,7 @@ INVENTORY = [
     Row("point/ps_a", "*", why_not=NO_PROPENSITY),
     # Sets of the package's own, beside the scripts that made them
     Row("point/nested_unb", "*", ("estimators/test_mixed_model_levels.py",)),
+    Row("point/exposure_time", "*", ("estimators/test_exposure_time.py",)),
     Row("point/wedge_unb", "*", ("estimators/test_mixed_model_occasions.py",)),
     Row("point/poisson_8x5", "*", ("estimators/test_logistic_mixed_model.py",)),
     # Rates of simulations and of integrals

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WHY = {
     Status.TOO_FEW_CLUSTERS: "an arm is empty, or there are too few clusters for this method",
-    Status.SINGULAR: "the treatment cannot be told from the covariates, or one of these from the others",
+    Status.SINGULAR: "the treatment cannot be told from covariates or occasions, or one of these from others",
     Status.NO_VARIATION: "the outcome does not vary, so that its standard error is 0 or unknown",
     Status.NOT_CONVERGED: "the fit did not reach its tolerance",
     Status.SEPARATION: "a fitted risk is 0 or 1: an arm has no event, or nothing but events",

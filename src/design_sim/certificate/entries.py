@@ -157,6 +157,12 @@ ENTRIES = (
         {"period_effects": True, "authority_by_occasion": True, "df": "kenward_roger"},
         replicates=_FEW,
     ),
+    *(
+        Entry(
+            "mixed_model", {"period_effects": True, "effect": effect, "df": "kenward_roger"}, replicates=_FEW
+        )
+        for effect in ("by_exposure_time", "longest_exposure")
+    ),
     *(Entry("logistic_mixed_model", settings, "yes_or_no", _FEW) for settings in _OF_EVENTS),
     *(Entry("poisson_mixed_model", settings, "events", _FEW) for settings in _OF_EVENTS),
     *(

@@ -25,7 +25,7 @@ class Status(IntEnum):
     TOO_FEW_CLUSTERS = 2
     """An arm is empty, or no degrees of freedom are left."""
     SINGULAR = 3
-    """The treatment cannot be told from the covariates."""
+    """The treatment cannot be told from the covariates, or from occasions."""
     NO_VARIATION = 4
     """The outcome does not vary, so that its standard error is 0 or unknown."""
     NOT_CONVERGED = 5
