@@ -134,7 +134,12 @@ INVENTORY = [
     ),
     Row("point/iv_a", "cace_unadjusted", (TRIALS,)),
     Row("point/wild_cluster_bootstrap", "cases.*", (TRIALS, "numerics/test_wild_bootstrap.py")),
-    Row("point/irgt_*", "*", ("estimators/test_partially_nested_model.py",)),
+    *(
+        Row("point/irgt_*", block, ("estimators/test_partially_nested_model.py",))
+        for block in ("lme_heteroscedastic", "lmer_homoscedastic", "by_arm", "common", "welch*")
+    ),
+    Row("point/irgt_a", "ols_cluster_single", (TRIALS,)),
+    Row("point/irgt_a", "naive", (TRIALS,)),
     # Staggered starts, simulated and published
     Row("point/stag_*", "twfe", (TRIALS,)),
     Row("point/stag_*", "truth_sample_att", why_not="the effect that was planted, and no estimate"),

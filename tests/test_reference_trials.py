@@ -406,6 +406,18 @@ def nested() -> Iterator[Case]:
     yield from means(file, "authority_means", of["authority_means"], columns)
 
 
+def one_arm() -> Iterator[Case]:
+    """Clusters in the treated arm alone, every comparison family a cluster of its own, by regression."""
+    file, of = "irgt_a", stated("irgt_a")
+    columns = {"outcome": "y", "treated": "treat", "authority": "cl_single"}
+    yield from least_squares(
+        file, "ols_cluster_single", of["ols_cluster_single"], "treat", columns, covariates=("x",)
+    )
+    naive: Numbers = {"estimate": (of["naive"]["est"], OLS), "std_error": (of["naive"]["se"], OLS)}
+    options = {"variance": "naive"}
+    yield Case(file, "naive", "clustered_regression", options, naive, columns, ("x",))
+
+
 def staggered(file: str) -> Iterator[Case]:
     """Two-way fixed effects of units that start at different times; fixest's factor has effects of times in k."""
     of = stated(file)["twfe"]
@@ -429,6 +441,7 @@ CASES = [
     *(case for name in ("stag_a", "stag_few") for case in staggered(name)),
     *wedge(),
     *nested(),
+    *one_arm(),
     *instruments({"outcome": "y", "treated": "z", "authority": "cluster"}),
 ]
 
