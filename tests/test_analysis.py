@@ -568,7 +568,9 @@ def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest
         (["--clusters", "team"], "team: a column of teams is needed"),
         (["--covariate", "same"], "covariate same: is 3 for all"),
         (["--covariate", "huge"], "allowed: a number of at most 1e+50"),
-        (["--stratum", "family"], "stratum: differs within a unit"),
+        (["--stratum", "family"], "stratum: has no effect, since gee does not read it"),
+        (["--uptake", "x"], "uptake: has no effect, since gee does not read it"),
+        (["--option", "covariates=['x']"], "columns to adjust for are named by --covariate"),
     ],
 )
 def test_what_is_asked_wrongly_of_a_table_says_why(
@@ -592,6 +594,8 @@ def test_units_that_a_table_does_not_tell_apart_are_refused() -> None:
     data = study("mixed_model").assign(worker=1, team=lambda data: data["family"] // 2)
     with pytest.raises(ScenarioError, match="every cluster holds one worker"):
         asked(data, "mixed_model", worker="worker", options={"levels": ["authority", "worker"]})
+    with pytest.raises(ScenarioError, match="stratum: differs within a unit"):
+        asked(study("permutation"), "permutation", stratum="family")
     with pytest.raises(ScenarioError, match="worker: a column of workers is needed"):
         asked(data, "mixed_model", options={"levels": ["authority", "worker"]})
     with pytest.raises(ScenarioError, match="authorities were allocated as a whole"):
@@ -617,3 +621,14 @@ def test_rows_as_clusters_are_families_that_share_everything_too() -> None:
     arms = [after.loc[after["d"] == arm, "y"] for arm in (0, 1)]
     assert found.n_clusters == 96
     assert found.std_error == pytest.approx(np.sqrt(sum(arm.var() / len(arm) for arm in arms)))
+
+
+def test_too_few_clusters_are_counted() -> None:
+    """Two or three are told from none, and which arm they are missing in."""
+    data = study("clustered_regression")
+    ever = data.groupby("place")["d"].max()
+    kept = data[data["place"].isin([ever.idxmax(), ever.idxmin()])]
+    with pytest.raises(
+        ScenarioError, match=r"too few clusters for this method \(clusters: 1 treated, 1 not\)"
+    ):
+        asked(kept, "clustered_regression")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 WHY = {
-    Status.TOO_FEW_CLUSTERS: "an arm is empty, or there are too few clusters for this method",
+    Status.TOO_FEW_CLUSTERS: "there are too few clusters for this method",
     Status.SINGULAR: "the treatment cannot be told from covariates or occasions, or one of these from others",
     Status.NO_VARIATION: "the outcome does not vary, so that its standard error is 0 or unknown",
     Status.NOT_CONVERGED: "the fit did not reach its tolerance",
@@ -150,7 +150,7 @@ def analyse(
         coefficients = model.coefficients(panel)
     status = Status(int(found.status[0]))
     if status in WHY:
-        raise ScenarioError([f"{estimator} gives no result: {WHY[status]}"], where)
+        raise ScenarioError([f"{estimator} gives no result: {_why(status, panel)}"], where)
     estimate, std_error = float(found.estimate[0]), float(found.std_error[0])
     return Analysis(
         estimator=estimator,
@@ -171,6 +171,15 @@ def analyse(
     )
 
 
+def _why(status: Status, panel: Panel) -> str:
+    """Why there is no result, with the numbers of clusters where these are too few."""
+    if status != Status.TOO_FEW_CLUSTERS:
+        return WHY[status]
+    seen = panel.roster.pool(panel.cells.n, "authority")[0].sum(axis=1) > 0
+    treated = panel.roster.pool(panel.cells.n * panel.treated, "authority")[0].sum(axis=1) > 0
+    return f"{WHY[status]} (clusters: {treated.sum()} treated, {(seen & ~treated).sum()} not)"
+
+
 def planned(estimator: str, covariates: Sequence[str], options: Mapping[str, Any]) -> Estimator:
     """The estimator that was asked for, with its settings.
 
@@ -185,6 +194,8 @@ def planned(estimator: str, covariates: Sequence[str], options: Mapping[str, Any
         )
     kind = ESTIMATORS[estimator]
     settings = dict(options)
+    if "covariates" in settings:
+        raise ScenarioError(["option.covariates: columns to adjust for are named by --covariate"], estimator)
     if covariates:
         if "covariates" not in kind.model_fields:  # type: ignore[attr-defined]
             raise ScenarioError([f"covariate: {estimator} takes none"], estimator)
@@ -222,6 +233,9 @@ def _refuse_wrong(
         faults.append(f"uptake: {model.estimator} needs a column of what was taken up")
     if needs_fidelity_score(model):
         faults.append(f"estimator: {model.estimator} needs scores of fidelity, which a table does not hold")
+    for role, read in (("uptake", needs_uptake(model)), ("stratum", model.by_allocation)):
+        if role in columns and not read:
+            faults.append(f"{role}: has no effect, since {model.estimator} does not read it; leave it out")
     for level in dict.fromkeys([clusters, *levels_below(model)]):
         if level in ("team", "worker") and level not in columns:
             faults.append(f"{level}: a column of {_PLURAL[level]} is needed to tell them apart")
@@ -267,7 +281,7 @@ def _refuse_unfit(model: Estimator, panel: Panel, where: str, clusters: Level) -
     if staggered and not model.staggered:
         faults.append(
             f"treated: units start at different occasions; {model.estimator} compares arms at one follow-up"
-            + (", unless period_effects = true" if hasattr(model, "period_effects") else "")
+            + _unless(model)
         )
     if model.needs_before and not staggered and panel.follow_up.all():
         faults.append(f"occasion: {model.estimator} needs an occasion before treatment begins")
@@ -285,6 +299,15 @@ def _refuse_unfit(model: Estimator, panel: Panel, where: str, clusters: Level) -
     faults += _merged(panel.clustered_by(clusters).roster, levels_below(model))
     if faults:
         raise ScenarioError(faults, where)
+
+
+def _unless(model: Estimator) -> str:
+    """The setting with which an estimator takes staggered starts, if it has one."""
+    if hasattr(model, "period_effects"):
+        return ", unless --option period_effects=true"
+    if "two_way_fixed_effects" in str(type(model).model_fields.get("model")):  # type: ignore[attr-defined]
+        return ", unless --option model=two_way_fixed_effects"
+    return ""
 
 
 def _merged(roster: Roster, below: Sequence[Level]) -> list[str]:
@@ -341,7 +364,8 @@ def findings(found: Analysis) -> list[tuple[str, str]]:
     if np.isfinite(found.std_error):
         rows.append(("standard error", f"{found.std_error:.6g}"))
         df = "normal" if np.isinf(found.df) else f"{found.df:.4g}"
-        rows += [("degrees of freedom", df), ("statistic", f"{found.statistic:.4g}")]
+        rows += [("degrees of freedom", df)] if not np.isnan(found.df) else []
+        rows.append(("statistic", f"{found.statistic:.4g}"))
     rows.append(("p-value", f"{found.p_value:.4g}"))
     if found.p_floor > 0:
         rows.append(("", f"this method cannot give less than {found.p_floor:.3g} here"))

@@ -56,7 +56,10 @@ def observations_of(
 ) -> Observations:
     """The complete rows, checked one by one."""
     faults: list[str] = []
-    numbers = {role: numbers_of(frame, columns[role], faults) for role in ("outcome", "treated")}
+    numbers = {
+        "outcome": numbers_of(frame, columns["outcome"], faults),
+        "treated": numbers_of(frame, columns["treated"], faults, "1 where treated, 0 where not"),
+    }
     if "uptake" in columns:
         numbers["uptake"] = numbers_of(frame, columns["uptake"], faults)
     if "occasion" in columns:

@@ -104,8 +104,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def numbers_of(frame: "DataFrame", column: str, faults: list[str]) -> Floats:
-    """A column as numbers, nan where it is empty; what is no number goes to `faults`.
+def numbers_of(frame: "DataFrame", column: str, faults: list[str], allowed: str = "a number") -> Floats:
+    """A column as numbers, nan where it is empty; what is no number goes to `faults`, with what is allowed.
 
     Rows are counted as in a file, the header being row 1.
     """
@@ -124,7 +124,7 @@ def numbers_of(frame: "DataFrame", column: str, faults: list[str]) -> Floats:
         more = f", and {wrong.size - 1:,} more rows" if wrong.size > 1 else ""
         faults.append(
             f"column {column!r}, row {wrong[0] + 2}: found {first[:40]!r}{more}; "
-            f"allowed: a number{_WITHIN if np.isfinite(numbers[wrong[0]]) else ''}, "
+            f"allowed: {allowed}{_WITHIN if np.isfinite(numbers[wrong[0]]) else ''}, "
             "or nothing where it is missing"
         )
     return numbers
