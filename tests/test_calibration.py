@@ -112,7 +112,8 @@ def test_what_is_printed_can_be_pasted(rate: bool) -> None:
         (lambda of: of.assign(events=of.families + 1), "the numerator is above the denominator"),
         (lambda of: of.assign(events=-1), "the numerator is below 0"),
         (lambda of: of.assign(families=0), "the denominator is not above 0"),
-        (lambda of: of[of.year < 2013], "3 years have figures of 10 units or more"),
+        (lambda of: of.assign(events=of.families), "every figure is 1; authorities that do not differ"),
+        (lambda of: of[of.year < 2013], "3 of the years have figures of 10 units or more"),
         (lambda of: of.head(0), "has no rows"),
         (lambda of: of.assign(year=of.year + 0.5), "is not a whole year"),
     ],
@@ -141,6 +142,16 @@ def test_what_is_no_table_is_told_so(
     file.write_bytes(content)
     assert execute(["calibrate", str(file), "--unit", "la", "--time", "year", "--value", "x"]) == 2
     assert "panel.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", ["/{:02d}", "-{:02d}", "/20{:02d}"])
+def test_years_of_two_halves_are_the_one_they_begin_in(end: str) -> None:
+    """2015/16 is how England's statistics write a year."""
+    frame = drawn(30)
+    halves = [f"{year}{end.format(year % 100 + 1)}" for year in frame["year"]]
+    assert calibrate(frame.assign(year=halves), "la", "year", **COUNTS) == calibrate(
+        frame, "la", "year", **COUNTS
+    )
 
 
 def test_value_and_counts_exclude_each_other() -> None:

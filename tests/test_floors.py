@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "design_sim"
 FLOORS = {
-    0: ["errors", "stated", "streams", "arrays", "roster", "numerics", "faults"],
+    0: ["errors", "stated", "streams", "arrays", "roster", "numerics", "faults", "plurals"],
     1: ["cells", "allocation", "panel"],
     2: ["world"],
     3: ["designs", "measurement", "leavers", "estimands", "estimators", "theory"],

@@ -99,7 +99,7 @@ def test_the_page_holds_what_a_reader_needs(results: Results, html: str) -> None
         "contrast: contrast study",
         "12 authorities with the framework and 12 without it (chance decides which), of 30.",
         "2 authorities with the framework and 2 without it (not decided by chance), of 30.",
-        "surveyed: 3 families of each of 4 workers in each of 5 teams of an authority",
+        "surveyed in each authority: 5 teams of 4 workers with 3 families each",
         "Choose it where authorities will let chance decide.",
         "averaged over all authorities, each family counting alike, in months 12 to 24 after the start",
         "−3 percentage points on rereferral",

@@ -63,9 +63,7 @@ def table(budgets: Sequence[Budget], scenario: Scenario) -> "DataFrame":
         factor, unit = _unit(budget, scenario)
         for part in (*_moving(budget), budget.total):
             total = part is budget.total
-            rms = (
-                f"RMSE {number_words(factor * np.sqrt(part.mse))}{unit}" if total else _percent(part, budget)
-            )
+            rms = _rmse(part, factor, unit) if total else _percent(part, budget)
             row = (budget.study, budget.answer, part.mechanism, rms, _bias(part, factor, unit))
             rows.append(dict(zip(COLUMNS, row, strict=True)))
     return DataFrame(rows, columns=COLUMNS)
@@ -174,8 +172,11 @@ def folder_name(sweep: Sweep) -> str:
 
 def _moving(budget: Budget) -> list[Part]:
     """Sampling, and the mechanisms that reach the study."""
+    rounding = 1e-9 * budget.total.mse if np.isfinite(budget.total.mse) else 0.0
     return [
-        part for part in budget.parts if part.mechanism == SAMPLING or part.mse_error > 0 or part.mse != 0
+        part
+        for part in budget.parts
+        if part.mechanism == SAMPLING or part.mse_error > rounding or abs(part.mse) > rounding
     ]
 
 
@@ -220,6 +221,12 @@ def _unit(budget: Budget, scenario: Scenario) -> tuple[float, str]:
     return unit.factor, f" {unit.short}".rstrip()
 
 
+def _rmse(total: Part, factor: float, unit: str) -> str:
+    return (
+        f"RMSE {number_words(factor * np.sqrt(total.mse))}{unit}" if np.isfinite(total.mse) else "not known"
+    )
+
+
 def _percent(part: Part, budget: Budget) -> str:
     if not budget.total.mse > 0:
         return "not known"
@@ -228,6 +235,8 @@ def _percent(part: Part, budget: Budget) -> str:
 
 
 def _bias(part: Part, factor: float, unit: str) -> str:
+    if not np.isfinite(part.bias):
+        return "not known"
     error = factor * part.bias_error
     said = number_words(factor * part.bias, error, signed=True)
     return f"{said}{unit} ({significant(error, 1)})" if error > 0 else f"{said}{unit}"

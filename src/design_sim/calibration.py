@@ -313,7 +313,7 @@ def findings(calibration: Calibration) -> list[tuple[str, str, str]]:
         "SD between authorities in a year": of.sd,
         "permanent share of its variance": of.permanent_share,
         "autocorrelation of the rest": of.autocorrelation,
-        **{f"correlation {lag} years apart": each for lag, each in of.correlations.items()},
+        **{f"correlation {lag} year{'s' * (lag > 1)} apart": each for lag, each in of.correlations.items()},
     }
     if of.icc is not None:
         estimates["ICC of a year, single families"] = of.icc

@@ -65,7 +65,7 @@ def _beside_headline(judged: Judged) -> list[str]:
     if judged.tally.failed or judged.tally.null_failed:
         found.append(f"Some analyses failed{_reasons(judged)}; power, size and bias are of the others")
     truth, effect = measure(judged.tally, "truth").value, outcome_of(judged).effect
-    if effect != 0 and not truth * effect > 0:
+    if effect != 0 and truth * effect <= 0:
         found.append("The true value that it is judged by is not on the side of the stated effect")
     if as_if_randomised(judged):
         found.append("As if randomised: a permutation test where chance did not allocate")

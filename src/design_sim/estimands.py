@@ -41,7 +41,7 @@ Exit = Literal["treatment_policy", "no_exit", "while_in"]
 RUNGS: dict[str, str] = {
     "offered": "offered to everybody and implemented as it would be here, against no study "
     "(informal use and rivals go on)",
-    "delivered": "the same among families who take part",
+    "delivered": "implemented as it would be here, on families who take part, against no study",
     "full_fidelity": "practised at fidelity 1 with a family that takes part, against no framework",
     "per_fidelity": "for each unit of fidelity: mean effect x slope of the response over the fidelities "
     "of the set's workers, for a family that takes part",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from design_sim.tabular import numbers_of, read_table
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 FEWEST_UNITS, FEWEST_YEARS = 10, 4
 """What a permanent share and a coefficient can be told apart from."""
@@ -60,6 +60,7 @@ def read_panel(
     named = {role: column for role, column in asked.items() if column is not None}
     frame, where = read_table(panel, named)
     faults: list[str] = []
+    frame = frame.assign(**{time: _years_of(frame[time])})
     numbers = {role: numbers_of(frame, column, faults) for role, column in named.items() if role != "unit"}
     if len(frame) == 0:
         faults.append("has no rows")
@@ -67,7 +68,23 @@ def read_panel(
         _check(frame, unit, numbers, faults)
     if faults:
         raise ScenarioError(faults, where)
+    _refuse_constant(numbers, where)
     return _arranged(frame[unit].astype(str).to_numpy(), numbers, where)
+
+
+def _years_of(column: "Series[Any]") -> "Series[Any]":
+    """Years such as 2015/16 or 2015-16 by the one that they begin in; everything else as it is."""
+    text = column.astype(str).str.strip()
+    double = text.str.fullmatch(r"\d{4}\s*[/-]\s*(\d{2}|\d{4})")
+    return column.where(~double, text.str[:4])
+
+
+def _refuse_constant(numbers: dict[str, Floats], where: str) -> None:
+    """Figures that are all the same tell no spread and no memory."""
+    value = numbers["value"] if "value" in numbers else numbers["numerator"] / numbers["denominator"]
+    low, high = np.nanmin(value), np.nanmax(value)
+    if not high - low > 1e-9 * max(abs(low), abs(high)):
+        raise ScenarioError([f"every figure is {low:g}; authorities that do not differ tell nothing"], where)
 
 
 def _check(frame: "DataFrame", unit: str, numbers: dict[str, Floats], faults: list[str]) -> None:
@@ -126,7 +143,7 @@ def _arranged(units: "ArrayLike", numbers: dict[str, Floats], where: str) -> Pan
     if counts.sum() < FEWEST_YEARS:
         raise ScenarioError(
             [
-                f"{counts.sum()} years have figures of {FEWEST_UNITS} units or more; "
+                f"{counts.sum()} of the years have figures of {FEWEST_UNITS} units or more; "
                 f"a permanent share cannot be told from a coefficient with fewer than {FEWEST_YEARS}"
             ],
             where,

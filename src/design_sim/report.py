@@ -18,6 +18,7 @@ from design_sim.certificate.cited import verdict_on
 from design_sim.designs.base import own_workers_of
 from design_sim.estimands import AVERAGES, RUNGS
 from design_sim.performance import MEASURES
+from design_sim.plurals import counted
 from design_sim.reading import first_allocations, headline_table, is_sound, reading
 from design_sim.results import Judged, Results
 from design_sim.sweep import Case, Sweep
@@ -145,8 +146,8 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
     data, sample = "from the authorities' records", study.design.sample
     if outcome.source == "survey" and sample is not None:
         data = (
-            f"surveyed: {sample.families} families of each of {sample.workers} workers in each of "
-            f"{sample.teams} teams of an authority"
+            f"surveyed in each authority: {counted(sample.teams, 'team')} of "
+            f"{counted(sample.workers, 'worker')} with {counted(sample.families, 'family', 'families')} each"
         )
         if others := own_workers_of(study.design):
             data += f", and {others} comparison families with a worker of their own"

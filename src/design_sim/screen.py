@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from design_sim.plurals import counted
+
 if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console
@@ -31,8 +33,8 @@ def announced(sweep: "Sweep") -> str:
     """What is about to run, in a line."""
     designs = len(sweep.cases[0].scenario.studies)
     return (
-        f"{sweep.name}: {_count(len(sweep.cases), 'case')} of {_count(designs, 'design')}, "
-        f"{_count(sweep.replicates, 'replicate')} each, seed {sweep.seed}"
+        f"{sweep.name}: {counted(len(sweep.cases), 'case')} of {counted(designs, 'design')}, "
+        f"{counted(sweep.replicates, 'replicate')} each, seed {sweep.seed}"
     )
 
 
@@ -45,12 +47,8 @@ def size_in_words(sweep: "Sweep") -> str:
     studies = sweep.replicates * sum(len(case.studies) * (2 + case.average_twin) for case in cases)
     twins = sweep.replicates * sum(len(case.studies) for case in cases)
     return (
-        f"{studies:,} simulated studies, {twins:,} of them without any effect, in {_count(blocks, 'block')}."
+        f"{studies:,} simulated studies, {twins:,} of them without any effect, in {counted(blocks, 'block')}."
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def answers_table(sweep: "Sweep") -> "Table":
@@ -80,7 +78,7 @@ def print_results(results: "Results") -> None:
     for row in frame.drop(columns=hidden).head(MOST_ROWS).itertuples(index=False):
         table.add_row(*map(without_controls, row))
     more = len(frame) - MOST_ROWS
-    notes = [f"... and {_count(more, 'row')} more, all in performance.csv"] if more > 0 else []
+    notes = [f"... and {counted(more, 'row')} more, all in performance.csv"] if more > 0 else []
     notes += [f"Not shown on so narrow a screen: {', '.join(hidden)}."] if hidden else []
     print_parts(table, *notes, "", reading(results), *more_cautions(results))
 
@@ -168,6 +166,6 @@ def _log_lines(unit: str) -> Callable[[int, int], None]:
         if done == total or now - last >= LOG_EVERY:
             last = now
             share, seconds = f"{100 * done / total:.0f} %", f"{now - begun:.0f} s"
-            note(f"{done:,} of {_count(total, unit)} done ({share}) after {seconds}")
+            note(f"{done:,} of {counted(total, unit)} done ({share}) after {seconds}")
 
     return log

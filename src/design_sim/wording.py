@@ -15,6 +15,7 @@ from design_sim.designs.base import assigned_unit
 from design_sim.estimands import Estimand
 from design_sim.estimators.base import FAILED, needs_fidelity_score
 from design_sim.performance import measure, wilson_interval
+from design_sim.plurals import counted
 from design_sim.results import Judged
 from design_sim.scenario import Study
 from design_sim.sweep import Case, Value
@@ -118,8 +119,10 @@ def arms_words(study: Study, allocation: Allocation, end: int) -> str:
     unit, arms = assigned_unit(study.design), arms_of(study, allocation)
     treated = sum(n for start, _, n in arms if start < end)
     others = sum(n for start, _, n in arms if start >= end)
-    where = "" if unit == "authority" else f", in {allocation.n_slots} authorities"
-    return f"{treated} {PLURALS[unit]} with the framework and {others} without it{where}"
+    where = "" if unit == "authority" else f", in {counted(allocation.n_slots, 'authority', 'authorities')}"
+    if others == 0:
+        return f"{counted(treated, unit, PLURALS[unit])}, all with the framework in the end{where}"
+    return f"{counted(treated, unit, PLURALS[unit])} with the framework and {others:,} without it{where}"
 
 
 def outcome_of(judged: Judged) -> Outcome:

@@ -106,7 +106,7 @@ def test_occasions_left_out_cost_precision_and_no_truth() -> None:
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ("after = 20", r"designs.wedge.steps: 4 steps, 1 occasions apart, and 20 after the last take 23"),
+        ("after = 20", r"designs.wedge.steps: 4 steps, 1 occasion apart, and 20 after the last take 23"),
         ("before = 9", r"designs.wedge.before: 9 occasions; world.time has 4 before the start"),
         ("transition = 1", r"designs.wedge.transition: 1 occasions leave nothing"),
         ('answers.t = {estimator = "cluster_means", estimand = "offered"}', "compares arms at one follow-up"),

@@ -308,3 +308,20 @@ def test_covariates_may_come_as_a_list() -> None:
     assert MixedModel.model_validate({"covariates": ["x"]}).covariates == ("x",)
     with pytest.raises(ValidationError):
         MixedModel.model_validate({"covariates": [1]})
+
+
+def test_nobody_observed_anywhere_is_a_verdict_of_every_replicate() -> None:
+    """A survey that reached no family has no result, and ends no run."""
+    n = np.zeros((1, 4, 1))
+    panel = Panel(
+        roster=Roster(np.array([0, 0, 1, 1]), np.arange(4), np.arange(4)),
+        cells=Cells(n, np.full((3, 4, 1), np.nan), n),
+        start=np.array([[0, NEVER]]),
+        occasions=np.array([0]),
+        follow_up=np.array([True]),
+        law=complete_randomisation(2, 1),
+    )
+    for levels in (["authority"], ["authority", "team"]):
+        found = MixedModel.model_validate({"levels": levels}).estimate(panel, np.random.default_rng(0))
+        assert found.status.tolist() == [Status.TOO_FEW_CLUSTERS] * 3
+        assert np.isnan(found.estimate).all()

@@ -60,7 +60,7 @@ def run(
             print_results(results)
         raise
     print_results(results)
-    note(f"Written to {folder}{os.sep}: report.html, figures, performance.csv and .parquet, provenance.json")
+    note(f"Written to {folder}{os.sep}: report.html, figures, performance.csv, scenario.toml and more")
 
 
 def budget(
@@ -74,8 +74,8 @@ def budget(
 ) -> None:
     """Divide each answer's error among the mechanisms that make it.
 
-    Runs the first case with every combination of its mechanisms switched off, on the same draws. Prints the
-    parts, which add up, and writes them with a figure to DIR/NAME-budget.
+    Runs a file without [sweep] with every combination of its mechanisms switched off, on the same draws.
+    Prints the parts, which add up, and writes them with a figure to DIR/NAME-budget.
     """
     from design_sim import store
 
@@ -114,8 +114,9 @@ def allocations(
 ) -> None:
     """Show how power and size depend on the allocation that a trial draws.
 
-    Draws many allocations of each randomised study of the first case, holds each while all else is drawn
-    anew, prints how power is distributed over them, and writes it with a figure to DIR/NAME-allocations.
+    Draws many allocations of each randomised study of a file without [sweep], and holds each while all else
+    is drawn anew. Prints how power is distributed over them, and writes it with a figure to
+    DIR/NAME-allocations.
     """
     from design_sim import store
 
@@ -156,10 +157,10 @@ def certify(
         bool, typer.Option("--cite", help="Also make it the certificate that the program itself cites.")
     ] = False,
 ) -> None:
-    """Try how often each answer rejects a true null, where clusters are few and many.
+    """Try how often each answer rejects a true null.
 
-    Runs every estimator, in each of its settings that matters, in trials without an effect, and writes the
-    table and a page to DIR/certificate.
+    Runs every estimator, in each of its settings that matters, in trials without an effect, of few clusters
+    and of many, and writes the table and a page to DIR/certificate.
     """
     from design_sim import store
     from design_sim.certificate import files

@@ -18,9 +18,10 @@ def calibrate(
     size: Annotated[str | None, typer.Option(metavar="COL", help="Column of resident children.")] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the outcome.")] = "outcome",
 ) -> None:
-    """Estimate the settings of a world from a panel of authorities by year.
+    """Estimate the settings of a world from records.
 
-    Prints what was found, with 95 % intervals, and the sections of a scenario file to paste.
+    Reads a panel of authorities by year. Prints what was found, with 95 % intervals, and the sections of a
+    scenario file to paste.
     """
     from design_sim.calibration import calibrate as fit
     from design_sim.calibration import findings, sections
@@ -68,7 +69,10 @@ def analyse(
     ] = 1,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Run the planned analysis on real data, by the code that the simulation judged."""
+    """Run the planned analysis on real data.
+
+    By the code that the simulation judged: what was planned is what is run.
+    """
     from design_sim.analysis import analyse as run_on
     from design_sim.analysis import as_json, findings, options_of
 

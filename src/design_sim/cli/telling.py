@@ -62,7 +62,7 @@ def list_members(kind: Kind) -> None:
 
 
 def settings() -> None:
-    """Print a page of every setting with its meaning, default and source, as Markdown."""
+    """Print every setting with its meaning, as Markdown."""
     from design_sim.settings_page import page
 
     typer.echo(page(), nl=False)

@@ -3,8 +3,8 @@
 Choose it where authorities will let chance decide. Nothing in it biases the effect of being offered;
 informal use among the comparison authorities is part of what it compares with. Few authorities make it
 weak, and its inference delicate. Teams or workers of an authority can be randomised in its place: then
-authorities are the same in both arms and units are many, but what the treated practise reaches their
-colleagues, which makes the arms alike.
+authorities are the same in both arms and units are many; but what a treated worker practises can reach the
+colleagues of her team (contamination), which makes the arms alike.
 
 Decision: `contamination` reaches within a team alone. It is no part of any estimand, since without the
 study nobody would have it.

@@ -32,6 +32,7 @@ from design_sim.allocation import NEVER, Allocation, Randomisation
 from design_sim.arrays import Bools, Ints
 from design_sim.designs.base import too_many
 from design_sim.measurement import Measurement
+from design_sim.plurals import counted
 from design_sim.stated import Group, Stated
 from design_sim.streams import Streams
 from design_sim.world.delivery import Sample
@@ -191,8 +192,8 @@ class SteppedWedge(Stated):
         elif wanted > there:
             several = f", in {self.batches} batches {self.between_batches} apart," if self.batches > 1 else ""
             faults.append(
-                f"steps: {self.steps} steps, {self.every} occasions apart, and {self.after} after the last"
-                f"{several} take {wanted} occasions; world.time has {there} from the start on"
+                f"steps: {self.steps} steps, {counted(self.every, 'occasion')} apart, and {self.after} after "
+                f"the last{several} take {wanted} occasions; world.time has {there} from the start on"
             )
         if 0 < self.after <= self.transition:
             after = f"the {self.after} after the last step"

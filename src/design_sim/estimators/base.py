@@ -158,6 +158,13 @@ def levels_below(estimator: Estimator) -> tuple[Level, ...]:
     return tuple(getattr(estimator, "levels", ()))[1:]
 
 
+def no_results(n_replicates: int, status: Status) -> Estimates:
+    """What an analysis reports that failed for the same reason in every replicate."""
+    nothing = np.full(n_replicates, np.nan)
+    statuses = np.full(n_replicates, status, dtype=np.int64)
+    return Estimates(nothing, nothing, nothing, nothing, nothing, nothing, np.zeros(1), statuses)
+
+
 def t_estimates(
     estimate: Floats, std_error: Floats, df: Floats, alpha: float, status: Ints | None = None
 ) -> Estimates:

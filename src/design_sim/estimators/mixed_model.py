@@ -23,7 +23,7 @@ from numpy.random import Generator
 from pydantic import Field, model_validator
 
 from design_sim.arrays import Floats, Ints
-from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
+from design_sim.estimators.base import Estimates, Needs, Status, no_results, t_estimates
 from design_sim.estimators.exposure_time import Effect
 from design_sim.estimators.family_moments import Families
 from design_sim.numerics.mixed.effect_test import SmallSample
@@ -161,6 +161,8 @@ class MixedModel(Stated):
         families = self._families(panel)
         if self.period_effects and families.time.size == 1:
             raise ValueError("period_effects needs several occasions, and the panel has one")
+        if not families.both_arms.any():
+            return no_results(panel.n_replicates, Status.TOO_FEW_CLUSTERS)
         fits = self._fit(families)
         status = np.array([_STATUS_OF[verdict] for verdict in Verdict], dtype=np.int64)[fits.verdict]
         status = np.where(families.both_arms, status, Status.TOO_FEW_CLUSTERS)

@@ -32,7 +32,7 @@ from pydantic import Field
 
 from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
-from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
+from design_sim.estimators.base import Estimates, Needs, Status, no_results, t_estimates
 from design_sim.estimators.family_moments import Families
 from design_sim.numerics.mixed.effect_test import SmallSample
 from design_sim.numerics.mixed.intercept_model import ClusterMoments, Verdict
@@ -112,6 +112,8 @@ class PartiallyNestedModel(Stated):
             If treatment changes after the start.
         """
         families = Families.after_start(panel, self.covariates)
+        if not families.both_arms.any():
+            return no_results(panel.n_replicates, Status.TOO_FEW_CLUSTERS)
         fits = self._fit(families, len(self.covariates) + 1)
         status = np.array([_STATUS_OF[verdict] for verdict in Verdict], dtype=np.int64)[fits.verdict]
         status = np.where(families.both_arms, status, Status.TOO_FEW_CLUSTERS)

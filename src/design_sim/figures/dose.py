@@ -10,6 +10,7 @@ from design_sim.figures.style import BLUE, INK, PALE, RED, WIDTH, finished, styl
 from design_sim.reading import first_world
 from design_sim.results import Results
 from design_sim.world.fidelity import maturity
+from design_sim.world.settings import WorldSettings
 
 
 def fidelity(results: Results) -> Figure:
@@ -38,8 +39,7 @@ def fidelity(results: Results) -> Figure:
         axes.set_title(f"Fidelity of {scenario.world.authorities} authorities")
         figure.supxlabel(
             f"Dose gained: {reached.mean():.2f} − {informal.mean():.2f} = {gain:.2f} on average. "
-            f"With {100 * uptake:.0f} % of families taking part, "
-            f"about {100 * uptake * gain:.0f} % of the full effect.",
+            + _brings(scenario.world, 100 * uptake * gain),
             fontsize=8,
             x=0.01,
             ha="left",
@@ -47,9 +47,19 @@ def fidelity(results: Results) -> Figure:
         return finished(figure)
 
 
+def _brings(world: WorldSettings, percent: float) -> str:
+    """What a gain of fidelity brings, where that is as simple as a product."""
+    taking_part = f"With {100 * world.uptake:.0f} % of families taking part, "
+    informal = world.informal.response if world.informal else None
+    shapes = {world.response.shape, *([informal.shape] if informal else [])}
+    if shapes == {"linear"} and world.rival is None:
+        return f"{taking_part}about {percent:.0f} % of the full effect."
+    return f"{taking_part}what it brings is not in proportion: see the truth of each answer."
+
+
 def _ridge(axes: Axes, place: int, values: Floats, colour: str) -> None:
     """A distribution over 0 to 1 as bars on a base line, with its mean."""
-    shares, edges = np.histogram(values, bins=50, range=(0, 1))
+    shares, edges = np.histogram(values, bins=51, range=(-0.01, 1.01))
     shares = shares / shares.sum()
     heights = 0.72 * shares / shares.max()
     axes.bar(

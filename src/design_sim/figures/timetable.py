@@ -11,6 +11,7 @@ from design_sim.allocation import NEVER, Allocation
 from design_sim.arrays import Ints
 from design_sim.designs.base import assigned_unit, own_workers_of
 from design_sim.figures.style import BLUE, GREY, INK, PALE, WIDTH, finished, legend, styled
+from design_sim.plurals import counted
 from design_sim.reading import first_allocations
 from design_sim.results import Results
 from design_sim.scenario import Scenario, Study
@@ -151,8 +152,8 @@ def _facts(scenario: Scenario, study: Study, allocation: Allocation) -> list[str
     data = ["data: authorities' records"]
     if outcome.source == "survey" and sample is not None:
         data = [
-            f"survey: {sample.teams} teams × {sample.workers} workers ×",
-            f"{sample.families} families in each authority",
+            f"survey: {counted(sample.teams, 'team')} × {counted(sample.workers, 'worker')} ×",
+            f"{counted(sample.families, 'family', 'families')} in each authority",
         ]
         if others := own_workers_of(study.design):
             data.append(f"and {others} with a worker of their own")
