@@ -142,7 +142,7 @@ def figure(budgets: Sequence[Budget]) -> Figure:
         axes[0].set_yticks([at for at, _ in ticks], [label for _, label in ticks])
         axes[0].set_ylim(place - 0.8, 0.2)
         axes[0].set_title("Mean squared error, %")
-        axes[1].set_title("Bias, in RMSE")
+        axes[1].set_title("Bias, as a share of the RMSE")
         for of in axes:
             of.axvline(0, color=GREY, linewidth=0.7)
             of.tick_params(axis="y", length=0)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MultipleLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from design_sim.figures.style import (
     BLUE,
@@ -191,6 +191,7 @@ def _bias_panel(axes: Axes, rows: Sequence[Row]) -> None:
         if isinstance(row, Judged):
             _bias_row(axes, place, row)
     axes.margins(x=0.06)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     _label_rows(axes, rows)
 
 
