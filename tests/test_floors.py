@@ -15,6 +15,7 @@ FLOORS = {
         "tally",
         "performance",
         "clusters",
+        "cohorts",
         "scenario",
         "simulate",
         "mechanisms",

@@ -71,6 +71,8 @@ COMPONENTS = {
     "subgroup_record": 91,
     "dealing": 110,
     "takers": 111,
+    "family_kept": 120,
+    "cohort_seen": 121,
 }
 """The number of each component; a number is never given to another component."""
 
