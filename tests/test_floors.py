@@ -24,6 +24,7 @@ FLOORS = {
         "panel_data",
         "calibration",
         "observations",
+        "followed",
         "analysis",
     ],
     5: [

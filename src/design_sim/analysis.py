@@ -17,10 +17,11 @@ from design_sim.errors import ScenarioError
 from design_sim.estimators import ESTIMATORS, Estimator, Status
 from design_sim.estimators.base import needs_fidelity_score, needs_uptake, outcomes_of
 from design_sim.faults import nearest, validate
+from design_sim.followed import OWN_BASELINE, followed
 from design_sim.observations import observations_of, panel_of
 from design_sim.panel import Panel
 from design_sim.roster import Level
-from design_sim.tabular import read_table
+from design_sim.tabular import has_column, read_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -111,7 +112,8 @@ def analyse(
     uptake : str, optional
         Column of whether, or how much of, treatment was taken up; for `instrumental_variables`.
     covariates : sequence of str
-        Columns of numbers to adjust for.
+        Columns of numbers to adjust for. `own_baseline`, where there is no such column, is each family's mean
+        outcome before treatment begins, computed where `family` and `occasion` are given.
     clusters : {"authority", "team", "worker", "row"}
         What is taken as independent.
     options : mapping, optional
@@ -139,9 +141,12 @@ def analyse(
     asked = {"team": team, "worker": worker, "family": family, "occasion": occasion}
     asked |= {"stratum": stratum, "uptake": uptake}
     columns |= {role: column for role, column in asked.items() if column is not None}
-    named = columns | {f"covariate {name}": name for name in covariates}
+    computed = OWN_BASELINE in covariates and not has_column(data, OWN_BASELINE)
+    in_table = [name for name in covariates if not (computed and name == OWN_BASELINE)]
+    named = columns | {f"covariate {name}": name for name in in_table}
     frame, where = read_table(data, named)
-    observations = observations_of(frame, columns, covariates, where)
+    observations = observations_of(frame, columns, in_table, where)
+    observations = followed(observations, model, where, computed=computed)
     panel = panel_of(observations, where, singly=model.needs == "families", alpha=alpha)
     level: Level = clusters  # type: ignore[assignment]
     _refuse_unfit(model, panel, where, level)

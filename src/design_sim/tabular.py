@@ -53,6 +53,18 @@ def read_table(table: "DataFrame | str | Path", columns: Mapping[str, str]) -> "
         raise ScenarioError([f"is not a table of comma-separated values: {said}"], str(path)) from None
 
 
+def has_column(table: "DataFrame | str | Path", column: str) -> bool:
+    """Whether a table has a column of a name; not where its file cannot be read, which `read_table` says."""
+    if not isinstance(table, str | Path):
+        return column in table.columns
+    import pandas as pd
+
+    try:
+        return column in pd.read_csv(table, nrows=0).columns
+    except (OSError, ValueError):
+        return False
+
+
 def _check_columns(there: Sequence[str], columns: Mapping[str, str], where: str) -> None:
     faults = [
         f"{role}: {column!r} is not a column{nearest(column, there)}"
