@@ -5,7 +5,8 @@ both arms, so that nothing but families makes the scatter and few are needed; th
 since a worker who has learnt the framework hardly forgets it with the next family. Nothing else biases the
 effect of being offered.
 
-Decision: chance deals out the cases that a worker has at an occasion; those of another occasion are others.
+Decision: chance deals out the cases that a worker has at an occasion; those of another occasion are others,
+or where the sample is a cohort the same, each in its arm throughout.
 Within workers the numbers of both arms are fixed; within authorities or the whole study, which one list for
 all of them makes, the number of each worker is hypergeometric. A worker practises with the families of the
 framework's arm as if all of hers were in it.
