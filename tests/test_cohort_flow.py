@@ -107,6 +107,16 @@ def test_changes_and_own_baselines_hold_their_size_where_authorities_change() ->
     assert size.value == pytest.approx(0.05, abs=4 * np.sqrt(0.0475 / 512))
 
 
+def test_constrained_baselines_hold_their_size_where_authorities_change_only_if_the_model_says_so() -> None:
+    """Taking an authority's own change for that of its families makes the standard error too small."""
+    by_occasion = {"clda": ANSWERS["clda"], "by_occasion": ANSWERS["clda"] + ", authority_by_occasion = true"}
+    lines = [f'answers.{name} = {{{of}, estimand = "offered"}}' for name, of in by_occasion.items()]
+    found = run(outcome=SCORE + MEMORY.format(0.5) + KEPT, answers="\n".join(lines))
+    check(found["by_occasion"], theory.cohort_variance((10, 10), (1, 1), 30, 0.1, 0.5, 0.6, "ancova"))
+    size = measure(found["clda"], "size")
+    assert size.value > 0.05 + 4 * size.mcse
+
+
 def test_a_wedge_of_a_cohort_has_the_variance_of_its_closed_form() -> None:
     """Generalised least squares of the means of cells that share their families (Hooper et al. 2016)."""
     design = 'kind = "stepped_wedge"\nauthorities = 12\nsteps = 3'

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ MODELS: dict[str, dict[str, Any]] = {
     "clda_x": {**CLDA, "covariates": ("x",)},
     "clda_worker": {**CLDA, "levels": ("authority", "worker", "family")},
     "clda_team_worker": {**CLDA, "levels": ("authority", "team", "worker", "family")},
+    "clda_by_occasion": {**CLDA, "authority_by_occasion": True},
+    "clda_by_occasion_xw": {
+        **CLDA,
+        "levels": ("authority", "worker", "family"),
+        "authority_by_occasion": True,
+        "covariates": ("x",),
+    },
+    "workers_by_occasion": {
+        "levels": ("authority", "worker"),
+        "period_effects": True,
+        "authority_by_occasion": True,
+        "covariates": ("x",),
+    },
     "follow_up": {"levels": LEVELS},
     "ancova_family": {"levels": LEVELS, "covariates": ("own_baseline", "x")},
     "change": {"change": True},
@@ -44,7 +58,7 @@ def table(name: str) -> dict[str, Floats]:
     return {column: np.array([float(row[column]) for row in rows]) for column in rows[0]}
 
 
-def family_panel(name: str, first_after: int | None = 1) -> Panel:
+def family_panel(name: str, first_after: int | None = 1, outcome: str = "y") -> Panel:
     """A reference set with a row for each family that stands in it, and a column for each occasion.
 
     `first_after` is the first occasion of the follow-up; None where units start at different ones.
@@ -54,7 +68,7 @@ def family_panel(name: str, first_after: int | None = 1) -> Panel:
     occasions = np.arange(int(data["occasion"].max()) + 1)
     at = row, data["occasion"].astype(int)
     n, mean = np.zeros((first.size, occasions.size)), np.full((first.size, occasions.size), np.nan)
-    n[at], mean[at] = 1.0, data["y"]
+    n[at], mean[at] = 1.0, data[outcome]
     levels = [
         np.unique(data[level][first], return_inverse=True)[1]
         for level in ("authority", "team", "worker")
@@ -115,12 +129,43 @@ def test_followed_families_give_what_lmer_gives(model: str, df: Any, tolerance: 
     agrees(answer, expected, df, tolerance)
 
 
-def test_a_wedge_of_followed_families_gives_what_lmer_gives() -> None:
-    """Families of six authorities that start at different occasions."""
-    expected = json.loads((REFERENCE / "point" / "cohort_wedge.json").read_text())["lmer"]["wedge"]
-    panel = family_panel("cohort_wedge", None)
-    for df, tolerance in (("satterthwaite", 1e-4), ("kenward_roger", 1e-5)):
-        agrees(MixedModel(df=df, **CLDA).estimate(panel, RNG), expected, df, tolerance)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("df", "tolerance"), [("satterthwaite", 1e-4), ("kenward_roger", 1e-5)])
+@pytest.mark.parametrize(
+    ("model", "outcome", "by_occasion"),
+    [("wedge", "y", False), ("wedge_by_occasion", "y", True), ("drifting", "drift", True)],
+)
+def test_a_wedge_of_followed_families_gives_what_lmer_gives(
+    model: str, outcome: str, by_occasion: bool, df: Any, tolerance: float
+) -> None:
+    """Families of six authorities that start at different occasions, and may change at each."""
+    expected = json.loads((REFERENCE / "point" / "cohort_wedge.json").read_text())["lmer"][model]
+    panel = family_panel("cohort_wedge", None, outcome)
+    answer = MixedModel(df=df, authority_by_occasion=by_occasion, **CLDA).estimate(panel, RNG)
+    agrees(answer, expected, df, tolerance)
+
+
+def test_many_trials_are_fitted_as_one_by_one() -> None:
+    """A replicate's answer does not depend on the others, some of which lack other families."""
+    panel, rng = family_panel("cohort_unb"), np.random.default_rng(4)
+    n = panel.cells.n * (rng.random((3, *panel.cells.n.shape[1:])) < 0.9)
+    mean = np.where(n > 0, panel.cells.mean + rng.normal(size=n.shape), np.nan)
+    model = MixedModel(authority_by_occasion=True, **CLDA)
+    together = model.estimate(replace(panel, cells=Cells(n, mean, np.zeros((1, *n.shape[1:])))), RNG)
+    for at in range(3):
+        cells = Cells(n[at : at + 1], mean[at : at + 1], np.zeros((1, *n.shape[1:])))
+        alone = model.estimate(replace(panel, cells=cells), RNG)
+        for name in ("estimate", "std_error", "df"):
+            assert getattr(alone, name)[0] == pytest.approx(getattr(together, name)[at], rel=1e-7)
+
+
+def test_families_that_never_differ_have_no_answer() -> None:
+    """Outcomes that every family repeats to the digit leave no residual variance."""
+    panel = family_panel("cohort_unb")
+    same = np.where(panel.cells.n > 0, panel.roster.worker[np.newaxis, :, np.newaxis] * 1.0, np.nan)
+    flat = replace(panel, cells=replace(panel.cells, mean=same))
+    for by_occasion in (False, True):
+        answer = MixedModel(authority_by_occasion=by_occasion, **CLDA).estimate(flat, RNG)
+        assert answer.status[0] == Status.NO_VARIATION
 
 
 def regression(outcome: Floats, columns: list[Floats], cluster: Floats) -> Any:

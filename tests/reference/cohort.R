@@ -66,6 +66,12 @@ written("cohort_unb", list(
   clda_worker = described(y ~ factor(occasion) + d + (1 | authority) + (1 | worker) + (1 | family), cohort, "d"),
   clda_team_worker = described(
     y ~ factor(occasion) + d + (1 | authority) + (1 | team) + (1 | worker) + (1 | family), cohort, "d"),
+  clda_by_occasion = described(
+    y ~ factor(occasion) + d + (1 | authority) + (1 | authority:occasion) + (1 | family), cohort, "d"),
+  clda_by_occasion_xw = described(
+    y ~ factor(occasion) + x + d + (1 | authority) + (1 | authority:occasion) + (1 | worker) + (1 | family), cohort, "d"),
+  workers_by_occasion = described(
+    y ~ factor(occasion) + x + d + (1 | authority) + (1 | authority:occasion) + (1 | worker), cohort, "d"),
   follow_up = described(y ~ treat + (1 | authority) + (1 | family), after, "treat"),
   ancova = described(y ~ base + treat + (1 | authority), known, "treat"),
   ancova_family = described(y ~ base + x + treat + (1 | authority) + (1 | family), known, "treat"),
@@ -81,7 +87,12 @@ wedge$d <- as.integer(wedge$occasion >= c(1, 2, 3, 4, 2, 3)[wedge$authority])
 wedge$y <- 0.4 * rnorm(6)[wedge$authority] + 0.8 * rnorm(nrow(families))[wedge$family] + 0.3 * wedge$d +
   sin(wedge$occasion) + 0.6 * rnorm(nrow(wedge))
 wedge <- wedge[runif(nrow(wedge)) > 0.15, ]
+wedge$drift <- wedge$y + 0.4 * matrix(rnorm(30), 6)[cbind(wedge$authority, wedge$occasion + 1)]
 wedge <- stored("cohort_wedge", wedge)
 written("cohort_wedge", list(
-  wedge = described(y ~ factor(occasion) + d + (1 | authority) + (1 | family), wedge, "d")
+  wedge = described(y ~ factor(occasion) + d + (1 | authority) + (1 | family), wedge, "d"),
+  wedge_by_occasion = described(
+    y ~ factor(occasion) + d + (1 | authority) + (1 | authority:occasion) + (1 | family), wedge, "d"),
+  drifting = described(
+    drift ~ factor(occasion) + d + (1 | authority) + (1 | authority:occasion) + (1 | family), wedge, "d")
 ))

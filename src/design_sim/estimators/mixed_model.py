@@ -10,9 +10,9 @@ and Roger too seldom rather than too often.
 Families that are followed have a random intercept of their own by the level `family`. With `period_effects`
 that is the constrained baseline analysis (cLDA): outcomes before the start are outcomes, of which both arms
 have the same mean, and treatment counts from the start on; a family that was lost still tells of its
-baseline. Families of an authority are taken as equally alike over all occasions: where authorities themselves
-change, the test of the effect rejects too often, and the covariate `own_baseline`, which is the analysis of
-covariance, or `change` keep their size.
+baseline. Families of an authority are then taken as equally alike over all occasions: where authorities
+themselves change, the test of the effect rejects too often without `authority_by_occasion` too. The covariate
+`own_baseline`, which is the analysis of covariance, and `change` keep their size there.
 
 Decision: where a variance is estimated as 0, Satterthwaite's df are lmerTest's, which are those of the model
 without that random intercept; so a trial whose authorities seem alike is tested with the df of its workers,
@@ -35,6 +35,7 @@ from design_sim.arrays import Floats, Ints
 from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
 from design_sim.estimators.family_change import family_changes
 from design_sim.estimators.family_moments import Families, Unit, members_of
+from design_sim.numerics.mixed.crossed_occasions import fit_crossed_occasions
 from design_sim.numerics.mixed.effect_test import SmallSample
 from design_sim.numerics.mixed.intercept_model import InterceptFits, Verdict
 from design_sim.numerics.mixed.nested_model import MixedFits
@@ -72,7 +73,7 @@ class MixedModel(Stated):
     and a family counts as treated from its start on, which need not be the same for all."""
     authority_by_occasion: bool = False
     """Whether every authority has a random effect at every occasion too (nested exchangeable), so that
-    families of the same occasion are more alike."""
+    families of the same occasion are more alike; units of lower levels are then crossed with occasions."""
     random_slopes: Literal["uncorrelated", "correlated"] | None = None
     """Whether every authority has a random slope over time too, uncorrelated with its level at the first
     occasion observed, or correlated with its level."""
@@ -122,7 +123,7 @@ class MixedModel(Stated):
         for name in (name for name, stated in effects.items() if stated):
             if not self.period_effects:
                 raise ValueError(f"{name} tells occasions apart and needs period_effects = true")
-            if len(self.levels) > 1:
+            if len(self.levels) > 1 and name == "random_slopes":
                 raise ValueError(f"{name} is allowed with the level authority alone")
         return self
 
@@ -196,6 +197,8 @@ class MixedModel(Stated):
             if len(self.levels) == 1:
                 return fit_random_intercept(moments, small_sample)
             return fit_nested_intercepts(moments, parents_of(roster, self.levels), small_sample)
+        if len(self.levels) > 1:
+            return self._fit_crossed(families, small_sample)
         moments = families.moments("authority", by_occasion=True)
         authority = np.repeat(np.arange(roster.n_units("authority")), families.time.size)
         if self.random_slopes is None:
@@ -208,6 +211,15 @@ class MixedModel(Stated):
             correlated=self.random_slopes == "correlated",
             by_occasion=self.authority_by_occasion,
         )
+
+    def _fit_crossed(self, families: Families, small_sample: SmallSample) -> MixedFits:
+        """The fit where units below the authority are observed at several occasions."""
+        lowest, n_occasions = self.levels[-1], families.time.size
+        flat = families.moments(lowest).flat()
+        moments = families.moments(lowest, by_occasion=True)
+        unit = np.repeat(np.arange(moments.n.shape[1] // n_occasions), n_occasions)
+        parents = (unit, *parents_of(families.roster, self.levels))
+        return fit_crossed_occasions(moments, parents, n_occasions, flat, small_sample)
 
 
 def parents_of(roster: Roster, levels: tuple[Unit, ...]) -> tuple[Ints, ...]:
