@@ -126,6 +126,16 @@ def test_a_wedge_of_a_cohort_has_the_variance_of_its_closed_form() -> None:
     check(found["clda"], theory.wedge_variance(theory.wedge_design([4, 4, 4]), covariance))
 
 
+def test_periods_of_several_occasions_hold_a_family_several_times() -> None:
+    """A family is a row of its period's mean, so that pooled periods are weighed by their occasions."""
+    design = 'kind = "stepped_wedge"\nauthorities = 12\nsteps = 2\nperiods = [1, 2, 1]'
+    found = run(design=design, answers=answers("clda"))
+    sizes = np.array([1.0, 2.0, 1.0])
+    family = 0.6 * np.ones((3, 3)) + 0.4 * np.diag(1 / sizes)
+    covariance = 0.1 * np.ones((3, 3)) + 0.9 * family / 30
+    check(found["clda"], theory.wedge_variance(theory.wedge_design([6, 6]), covariance))
+
+
 def test_families_that_are_dealt_out_are_compared_with_what_they_were() -> None:
     """Each family its own cluster: change, and the analysis of covariance, of independent families."""
     design = 'kind = "family_rct"\nauthorities = 6\nbaseline_years = 1\nwithin = "study"'

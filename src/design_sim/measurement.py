@@ -11,7 +11,8 @@ without any framework, on average over them: the share that a report of the tria
 chance of a family at the mean, whom nobody can find. An effect that improves outcomes then keeps more
 families, and the null twin has the stated loss. The outcome that counts is the true one, and families are
 drawn singly. In a cohort that of the first follow-up counts, and decides for all later ones: so the stated
-loss is that of the first follow-up, and of all.
+loss is that of the first follow-up, and of all. All occasions of a wedge are follow-up, so that of its cohort
+the lost are never seen.
 """
 
 from collections.abc import Mapping, Sequence
