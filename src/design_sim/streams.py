@@ -71,8 +71,8 @@ COMPONENTS = {
     "subgroup_record": 91,
     "dealing": 110,
     "takers": 111,
-    "family_kept": 120,
-    "cohort_seen": 121,
+    "family_kept": 130,
+    "cohort_seen": 131,
 }
 """The number of each component; a number is never given to another component."""
 
