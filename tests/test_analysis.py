@@ -1,6 +1,7 @@
 """The planned analysis on real data: other software's numbers, through the command and through a frame."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pandas as pd
 import pytest
 
 import design_sim
+from design_sim import tabular
 from design_sim.analysis import Analysis, analyse, as_json, findings, options_of
 from design_sim.cli import execute
 from design_sim.errors import ScenarioError
+from design_sim.estimators import ESTIMATORS
 
 REFERENCE = Path(__file__).parent / "reference"
 TRIALS = ("crt_bal10", "crt_bal4", "crt_unb10", "crt_unb6", "crt_unb20_imb")
@@ -295,7 +298,7 @@ def test_one_cluster_in_an_arm_is_refused_where_two_are_needed() -> None:
 def test_a_family_stands_once_at_an_occasion() -> None:
     """A copied row would count twice, silently."""
     data = pd.concat([frame(), frame().iloc[[5]]])
-    with pytest.raises(ScenarioError, match="1 families stand there more than once at the same occasion"):
+    with pytest.raises(ScenarioError, match="1 family stands there more than once at the same occasion"):
         analyse(data, "cluster_means", family="family", **COLUMNS)  # type: ignore[arg-type]
 
 
@@ -369,3 +372,263 @@ def test_a_wrong_command_says_why_and_ends_with_2(
     """The file or option, what was found and what is allowed."""
     assert execute([*COMMAND, *more]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_estimator_that_reads_scores_of_fidelity_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of outcomes holds no score of what an authority practised."""
+    assert execute([*COMMAND, "--authority", "cluster", "--estimator", "fidelity_regression"]) == 2
+    said = "estimator: fidelity_regression needs scores of fidelity, which a table does not hold"
+    assert said in capsys.readouterr().err
+
+
+def study(estimator: str) -> pd.DataFrame:
+    """Eight clusters of four families at three occasions, half treated from the second on."""
+    rng = np.random.default_rng(3)
+    cluster, when = np.repeat(np.arange(8), 12), np.tile(np.repeat([1, 2, 3], 4), 8)
+    treated = ((cluster < 4) & (when > 1)).astype(int)
+    outcomes = {"logistic_mixed_model": rng.integers(0, 2, 96), "poisson_mixed_model": rng.poisson(2.0, 96)}
+    y = outcomes.get(estimator, rng.normal(size=96) + 0.8 * rng.normal(size=8)[cluster])
+    names = [f"place {number}" for number in cluster]
+    family, x = np.tile(np.arange(4), 24), rng.normal(size=96)
+    uptake = treated * rng.integers(0, 2, 96)
+    return pd.DataFrame(
+        {"y": y, "d": treated, "place": names, "when": when, "family": family, "x": x, "took": uptake}
+    )
+
+
+def command(estimator: str, path: Path, *more: str) -> int:
+    """The exit code of an analysis of a file."""
+    columns = ["--outcome", "y", "--treated", "d", "--authority", "place", "--occasion", "when"]
+    uptake = ["--uptake", "took"] if estimator == "instrumental_variables" else []
+    return execute(["analyse", str(path), "--estimator", estimator, *columns, *uptake, *more])
+
+
+def changed(data: pd.DataFrame, row: int | slice, **values: object) -> pd.DataFrame:
+    """A copy with other values in some rows."""
+    other = data.astype(dict.fromkeys(values, object))
+    for column, value in values.items():
+        other.loc[row, column] = value  # type: ignore[index]
+    return other
+
+
+TABLES: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
+    "no column": (lambda data: data.drop(columns="y"), "outcome: 'y' is not a column"),
+    "text": (lambda data: changed(data, 3, y="much"), "column 'y', row 5: found 'much'; allowed: a number"),
+    "infinite": (lambda data: changed(data, 3, y="inf"), "column 'y', row 5: found 'inf'"),
+    "enormous": (lambda data: changed(data, 3, y="1e308"), "allowed: a number of at most 1e+50"),
+    "no arm": (lambda data: data.assign(d=0), "nobody is treated"),
+    "unseen arm": (lambda data: changed(data, slice(4, 47), y=""), "nobody is treated"),
+    "half a treatment": (lambda data: data.assign(d=data["d"] / 2), "found 0.5; allowed: 1 where treated"),
+    "given up": (lambda data: data.assign(d=data["d"] * (data["when"] == 2)), "treated and later no longer"),
+    "twice": (lambda data: pd.concat([data, data.iloc[[5]]]), "1 family stands there more than once"),
+    "no rows": (lambda data: data.iloc[:0], "has no rows"),
+}
+"""What is done to a table, and what must be said of it."""
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_table_that_cannot_be_analysed_has_one_clear_message(
+    estimator: str, table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the estimator: exit code 2, the reason, and nothing that only a programmer reads."""
+    spoil, said = TABLES[table]
+    spoil(study(estimator)).to_csv(tmp_path / "table.csv", index=False)
+    assert command(estimator, tmp_path / "table.csv", "--family", "family") == 2
+    printed = capsys.readouterr()
+    expected = "needs scores of fidelity" if estimator == "fidelity_regression" else said
+    assert expected in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize("estimator", [name for name in ESTIMATORS if name != "fidelity_regression"])
+def test_complete_cases_are_analysed_by_every_estimator(
+    estimator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three rows lack something, each in another way: they are counted, and the others analysed."""
+    data = changed(changed(study(estimator), 3, y=""), 8, place="NA")
+    changed(data, 20, when=" nan ").to_csv(tmp_path / "table.csv", index=False)
+    code = command(estimator, tmp_path / "table.csv", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (code, found["n_missing"], found["n_observations"]) == (0, 3, 93)
+    assert np.isfinite(found["estimate"])
+
+
+@pytest.mark.parametrize("estimator", [name for name in ESTIMATORS if name != "fidelity_regression"])
+def test_one_cluster_in_each_arm_is_refused_or_judged_by_its_families(
+    estimator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing tells how clusters differ: no method may be sure of an effect by them."""
+    data = study(estimator)
+    data = data[data["place"].isin(["place 0", "place 7"])]
+    data.to_csv(tmp_path / "table.csv", index=False)
+    code = command(estimator, tmp_path / "table.csv", "--json")
+    printed = capsys.readouterr()
+    if estimator in ("permutation", "likelihood_ratio"):
+        assert code == 0
+        assert json.loads(printed.out)["p_value"] > (0.99 if estimator == "permutation" else 0.01)
+    else:
+        assert code == 2
+        assert "too few clusters for this method" in printed.err
+
+
+@pytest.mark.parametrize("estimator", [name for name in ESTIMATORS if name != "fidelity_regression"])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0])
+def test_an_outcome_that_is_the_same_for_all_shows_no_effect(
+    estimator: str, value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused with the reason, or without any significance."""
+    study(estimator).assign(y=value).to_csv(tmp_path / "table.csv", index=False)
+    code = command(estimator, tmp_path / "table.csv", "--json")
+    printed = capsys.readouterr()
+    if code == 0:
+        assert json.loads(printed.out)["p_value"] > 0.99
+    else:
+        assert code == 2
+        reasons = ("does not vary", "needs an outcome of", "fitted risk is 0 or 1")
+        assert any(reason in printed.err for reason in reasons)
+
+
+FILES: dict[str, tuple[Callable[[str], bytes], str]] = {
+    "empty": (lambda _: b"", "it is empty"),
+    "no header": (lambda text: text.partition("\n")[2].encode(), "has no header: its first line is"),
+    "semicolons": (lambda text: text.replace(",", ";").encode(), "semicolons stand between its columns"),
+    "tabs": (lambda text: text.replace(",", "\t").encode(), "tabs stand between its columns"),
+    "latin": (lambda text: text.replace("place 3", "plaçe 3").encode("latin-1"), "is not text in UTF-8"),
+    "wide": (lambda text: text.encode("utf-16"), "is not text in UTF-8"),
+    "binary": (lambda _: bytes(range(128)) * 9, "it holds bytes that are no text"),
+    "two of a name": (lambda text: text.replace("took", "y", 1).encode(), "'y' stands there more than once"),
+    "a row too long": (
+        lambda text: text.replace("place 3", "place, 3").encode(),
+        "has 8 fields, and the header 7",
+    ),
+    "a row too short": (lambda text: f"{text}1,0\n".encode(), "has 2 fields, and the header 7"),
+    "an open quote": (
+        lambda text: text.replace("place 3", '"place 3', 1).encode(),
+        "fields, and the header 7",
+    ),
+    "ends of rows": (
+        lambda text: text.replace("\n", ",\n").replace("took,", "took", 1).encode(),
+        "line 2 has 8",
+    ),
+}
+"""How a file is spoilt, and what must be said of it."""
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_that_is_no_table_says_why(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shifted column would give a wrong number without a word."""
+    spoil, said = FILES[file]
+    (tmp_path / "table.csv").write_bytes(spoil(study("gee").to_csv(index=False)))
+    assert command("gee", tmp_path / "table.csv") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_and_what_is_absent_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The path and the reason."""
+    for path in (tmp_path, tmp_path / "absent.csv"):
+        assert command("gee", path) == 2
+        assert f"{path}: 1 fault\n  cannot be read" in capsys.readouterr().err
+
+
+def test_a_mark_of_byte_order_and_blank_lines_are_no_fault(tmp_path: Path) -> None:
+    """Spreadsheets write the first, people the second."""
+    text = study("gee").to_csv(index=False).replace("\n", "\r\n") + "\r\n\r\n"
+    (tmp_path / "table.csv").write_bytes(text.encode("utf-8-sig"))
+    columns = {"outcome": "y", "treated": "d", "authority": "place", "occasion": "when"}
+    assert analyse(tmp_path / "table.csv", "gee", **columns).n_observations == 96  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is read."""
+    monkeypatch.setattr(tabular, "MOST_BYTES", 1_000)
+    study("gee").to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(ScenarioError, match="has more than 1,000 bytes"):
+        analyse(tmp_path / "table.csv", "gee", outcome="y", treated="d", authority="place")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--option", "nonsense"], "'nonsense' is not NAME=VALUE"),
+        (["--option", "colour=blue"], "option.colour: unknown key"),
+        (["--option", "df=normal", "--option", "df=clusters"], "df is set twice"),
+        (["--option", "variance=" + "[" * 5_000], "option.variance: found"),
+        (["--seed", "-3"], "seed: -3 is below 0"),
+        (["--alpha", "nan"], "alpha: nan is not within"),
+        (["--covariate", "y"], "covariate: 'y' is the column of outcome already"),
+        (["--covariate", "d"], "covariate: 'd' is the column of treated already"),
+        (["--covariate", "x", "--covariate", "x"], "is named twice"),
+        (["--team", "place"], "team: 'place' is the column of authority already"),
+        (["--clusters", "team"], "team: a column of teams is needed"),
+        (["--covariate", "same"], "covariate same: is 3 for all"),
+        (["--covariate", "huge"], "allowed: a number of at most 1e+50"),
+        (["--stratum", "family"], "stratum: has no effect, since gee does not read it"),
+        (["--uptake", "x"], "uptake: has no effect, since gee does not read it"),
+        (["--option", "covariates=['x']"], "columns to adjust for are named by --covariate"),
+    ],
+)
+def test_what_is_asked_wrongly_of_a_table_says_why(
+    more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column in two roles, a level without names, a setting that is none."""
+    data = study("gee").assign(same=3, huge=1e200)
+    data.to_csv(tmp_path / "table.csv", index=False)
+    assert command("gee", tmp_path / "table.csv", *more) == 2
+    assert said in capsys.readouterr().err
+
+
+def asked(data: pd.DataFrame, estimator: str, **more: Any) -> Analysis:
+    """An analysis of `study`."""
+    columns = {"outcome": "y", "treated": "d", "authority": "place", "occasion": "when"}
+    return analyse(data, estimator, **columns, **more)
+
+
+def test_units_that_a_table_does_not_tell_apart_are_refused() -> None:
+    """One worker in every authority, and a permutation of what was not allocated singly."""
+    data = study("mixed_model").assign(worker=1, team=lambda data: data["family"] // 2)
+    with pytest.raises(ScenarioError, match="every cluster holds one worker"):
+        asked(data, "mixed_model", worker="worker", options={"levels": ["authority", "worker"]})
+    with pytest.raises(ScenarioError, match="stratum: differs within a unit"):
+        asked(study("permutation"), "permutation", stratum="family")
+    with pytest.raises(ScenarioError, match="worker: a column of workers is needed"):
+        asked(data, "mixed_model", options={"levels": ["authority", "worker"]})
+    with pytest.raises(ScenarioError, match="authorities were allocated as a whole"):
+        asked(data, "permutation", team="team", clusters="team")
+
+
+def test_counts_and_events_are_what_their_models_take() -> None:
+    """A rate below 0, half an event, or a measure."""
+    measure = study("gee")
+    for estimator, options in (("logistic_mixed_model", {}), ("gee", {"family": "binomial"})):
+        with pytest.raises(ScenarioError, match="needs an outcome of 0 and 1"):
+            asked(measure, estimator, options=options)
+    for estimator, options in (("poisson_mixed_model", {}), ("gee", {"family": "poisson"})):
+        with pytest.raises(ScenarioError, match="needs an outcome of counts"):
+            asked(measure, estimator, options=options)
+
+
+def test_rows_as_clusters_are_families_that_share_everything_too() -> None:
+    """Families alike in arm and covariates are pooled otherwise, and would pass for one cluster."""
+    data = study("clustered_regression").drop(columns="x")
+    found = asked(data, "clustered_regression", clusters="row", options={"variance": "CR2"})
+    after = data[data["when"] > 1]
+    arms = [after.loc[after["d"] == arm, "y"] for arm in (0, 1)]
+    assert found.n_clusters == 96
+    assert found.std_error == pytest.approx(np.sqrt(sum(arm.var() / len(arm) for arm in arms)))
+
+
+def test_too_few_clusters_are_counted() -> None:
+    """Two or three are told from none, and which arm they are missing in."""
+    data = study("clustered_regression")
+    ever = data.groupby("place")["d"].max()
+    kept = data[data["place"].isin([ever.idxmax(), ever.idxmin()])]
+    with pytest.raises(
+        ScenarioError, match=r"too few clusters for this method \(clusters: 1 treated, 1 not\)"
+    ):
+        asked(kept, "clustered_regression")

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from design_sim import __version__, cli, screen, store
+from design_sim.cli import options
 from design_sim.designs import DESIGNS
 from design_sim.errors import StorageError
 from design_sim.performance import MEASURES
@@ -277,13 +278,13 @@ def test_a_file_that_is_no_scenario_is_told_in_words(command: Command, data: byt
 )
 def test_a_value_is_read_as_in_a_file_or_else_as_text(text: str, value: object) -> None:
     """Numbers stay numbers, words need no quotes, and one assignment never becomes two."""
-    assert cli._value(text) == value
+    assert options.value_of(text) == value
 
 
 def test_no_more_processes_than_cores() -> None:
     """A thousand processes on two cores would stop the machine, and gain nothing."""
-    assert 1 <= cli._processes(100_000) == cli._processes(-1)
-    assert cli._processes(1) == 1
+    assert 1 <= options.processes_of(100_000) == options.processes_of(-1)
+    assert options.processes_of(1) == 1
 
 
 @pytest.mark.usefixtures("quick_pages")

@@ -8,8 +8,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from design_sim.estimators.base import Estimates, Status
@@ -25,7 +27,7 @@ from design_sim.figures import (
     to_svg,
 )
 from design_sim.figures import figure as figure_of
-from design_sim.figures.style import MARKS, MEANINGS
+from design_sim.figures.style import BLUE, MARKS, MEANINGS, PALE
 from design_sim.results import Results, run
 from design_sim.sweep import parse
 from design_sim.tally import Tally
@@ -280,6 +282,30 @@ def test_a_large_arm_is_cut_short_and_says_so() -> None:
     assert "136 more" in texts(figure)
     boxes = [box for box in figure.axes[0].patches if box.get_height() < 1]
     assert len(boxes) == (9 + 6) * 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "lines"),
+    [
+        ("batches = 2\nbetween_batches = 4\nauthorities = 4", ["WTT", "WWT", "    WTT", "    WWT"]),
+        ("batches = 2\nbetween_batches = 1\nauthorities = 4", ["WTT", "WWT", " WTT", " WWT"]),
+        ("authorities = 2\nafter = 2\ntransition = 1", ["W-TT", "WW-T"]),
+    ],
+)
+def test_allocations_show_each_slot_where_it_is_observed(settings: str, lines: list[str]) -> None:
+    """Batches over their own occasions, and none in transition; boxes are blue where treated and observed."""
+    world, _, _ = WORLD.partition("[outcomes.engagement]")
+    world = world.replace("[world]", "[world]\ntime = {years_before = 1, years_after = 8}", 1)
+    wedge = f'\n[designs.wedge]\nkind = "stepped_wedge"\noutcome = "rereferral"\nsteps = 2\n{settings}\n'
+    wedge += '[designs.wedge.answers.a]\nestimator = "two_way_fixed_effects"\nestimand = "offered"\n'
+    (axes,) = allocations(unrun(world + wedge)).axes
+    rows: dict[float, dict[int, str]] = {}
+    for box in axes.patches:
+        if isinstance(box, Rectangle) and box.get_height() < 1:
+            kind = {BLUE: "T", "#ffffff": "W", PALE: "-"}[to_hex(box.get_facecolor())]
+            rows.setdefault(box.get_y(), {})[round(box.get_x() - 0.03) + 1] = kind
+    drawn = ["".join(row.get(at, " ") for at in range(9)) for _, row in sorted(rows.items())]
+    assert [line.rstrip("-") for line in drawn] == lines
 
 
 def test_files_are_the_same_every_time(one: Results, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_performance_is_a_long_table_of_every_measure(contrast: Results) -> None
     assert list(frame.columns) == [
         "designs.contrast.sample.families", "design", "outcome", "answer", "estimator", "estimand",
         "average", "weights", "exit", "component", "clusters", "measure", "value", "mcse", "replicates",
-        "failures",
+        "failures", "reasons", "boundary",
     ]  # fmt: skip
     assert len(frame) == 2 * 4 * (len(MEASURES) - 1)  # no average null twin
     known = frame[frame.value.notna()]

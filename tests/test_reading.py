@@ -72,8 +72,8 @@ def test_a_strong_answer_that_rejects_without_effect_is_not_the_best() -> None:
     """Best power is sought among answers that hold their size and are not biased, however weak these are."""
     said = reading(made(TWO, [tally(0.12, 0.05), tally(0.44, 0.38, null_bias=-0.02)]))
     assert said.startswith(
-        "Of the 2 answers, none that can be trusted would often see the stated effect of −3 percentage points on "
-        "rereferral: the best, trial / means (cluster randomised trial), sees it in 12 % of studies."
+        "Of the 2 answers, none that can be trusted would often see what comes of the stated effect of "
+        "−3 percentage points on rereferral (effect of offering it: −0.5 pp): the best, trial / means (cluster randomised trial), sees it in 12 % of studies."
     )
     assert (
         "Beware: pilots / change looks strong (44 %) only because it rejects in 38 % of studies where there is "
@@ -89,8 +89,8 @@ def test_a_strong_answer_that_rejects_without_effect_is_not_the_best() -> None:
     ("power", "words"),
     [
         (0.9, "the strongest is trial / means (cluster randomised trial): it would see"),
-        (0.6, "none reaches 80 % power for the stated effect"),
-        (0.1, "none would often see the stated effect"),
+        (0.6, "none reaches 80 % power for what comes of the stated effect"),
+        (0.1, "none would often see what comes of the stated effect"),
     ],
 )
 def test_how_strong_the_best_answer_is_decides_the_words(power: float, words: str) -> None:
@@ -102,7 +102,7 @@ def test_a_single_answer_is_spoken_of_as_one() -> None:
     """A sentence about the best of one would mislead."""
     said = reading(made(ONE, [tally(0.5, 0.05)]))
     assert said.startswith(
-        "The one answer, trial / means (cluster randomised trial), would see the stated effect"
+        "The one answer, trial / means (cluster randomised trial), would see what comes of the stated effect"
     )
     assert "in 50 % of studies, short of the 80 % usually asked for." in said
 
@@ -152,7 +152,7 @@ def test_flaws_of_several_kinds_share_a_sentence() -> None:
     assert said.split(". ")[1] == (
         "Beware: pilots / change looks strong (50 %) only because it rejects in 40 % of studies where there is "
         "no effect; trial / short cannot reject, as its p-value is never below 0.333; and trial / broken gave "
-        "no result, as every analysis failed"
+        "no result, as every analysis failed (1,000 singular)"
     )
     assert len(said.split(". ")) == 3
 
@@ -164,7 +164,7 @@ def test_nothing_is_best_where_every_analysis_failed() -> None:
     assert said == "None of the 2 answers gave a result: every analysis failed. There were 1,000 replicates."
     table = headline_table(results)
     assert list(table["power"]) == ["not known", "not known"]
-    assert list(table["headline"]) == ["no result: every analysis failed"] * 2
+    assert list(table["headline"]) == ["no result: every analysis failed (1,000 singular)"] * 2
 
 
 def test_failed_analyses_count_as_misses_in_the_choice_of_the_best() -> None:
@@ -184,8 +184,8 @@ def test_a_sweep_says_in_which_case_the_best_is_found() -> None:
     cases = [[tally(power, 0.05), biased] for power in (0.2, 0.5, 0.85)]
     said = reading(made(TWO + SWEEP, *cases))
     assert said.startswith(
-        "Over 3 cases, the best answer that can be trusted sees the stated effect of −3 percentage points on "
-        "rereferral in 20 % of studies (trial / means, where authorities = 20) to 85 % (trial / means, where "
+        "Over 3 cases, the best answer that can be trusted sees what comes of the stated effect of "
+        "−3 percentage points on rereferral (effect of offering it: −0.5 pp) in 20 % of studies (trial / means, where authorities = 20) to 85 % (trial / means, where "
         "authorities = 80); 80 % is reached in 1 of them (authorities = 80)."
     )
     assert "pilots / change where authorities = 20 is biased" in said

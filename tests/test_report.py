@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from design_sim.cautions import cautions
 from design_sim.figures import FIGURES
 from design_sim.performance import MEASURES
 from design_sim.reading import reading
-from design_sim.report import aim, cautions, report
+from design_sim.report import aim, report
 from design_sim.results import Results, run
 from design_sim.sweep import parse
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from design_sim.arrays import Floats, Ints
 from design_sim.estimators.base import Estimates, Status, t_estimates
 from design_sim.tally import NULL, STATED, Moments, Tally
+from design_sim.wording import failure_words
 
 ALPHA = 0.05
 Block = tuple[Estimates, Estimates, Floats]
@@ -145,6 +146,7 @@ def test_an_analysis_without_numbers_failed_whatever_it_says(estimate: float, p_
     estimates = permutation_estimates(np.array([0.5, p_value]), np.array([0.1, estimate]), 0.0)
     tally = Tally.of(estimates, estimates, np.zeros(2), ALPHA)
     assert (tally.failed, tally.null_failed) == (1, 1)
+    assert failure_words(tally) == "1 other"
     assert tally.stated.mean_of("estimate") == 0.1
 
 
@@ -156,7 +158,14 @@ def test_only_a_boundary_is_not_a_failure(status: Status) -> None:
         *(getattr(stated, name) for name in Estimates.__slots__[:-1]),
         status=np.full(8, status, dtype=np.int64),
     )
-    assert Tally.of(flagged, null, truth, ALPHA).failed == (0 if status <= Status.BOUNDARY else 8)
+    tally = Tally.of(flagged, null, truth, ALPHA)
+    assert tally.failed == (0 if status <= Status.BOUNDARY else 8)
+    assert tally.ended(status) == 8
+    assert failure_words(tally) == (
+        "" if status <= Status.BOUNDARY else f"8 {status.name.lower()}".replace("_", " ")
+    )
+    assert (tally + tally).ended(status) == 16
+    assert (tally + tally).statuses.sum() == 32
 
 
 def test_a_replicate_axis_of_one_stands_for_all_replicates() -> None:

@@ -4,7 +4,7 @@
 >>> sweep = design_sim.load("sofs-small-20v20")
 >>> results = design_sim.run(sweep, replicates=100)
 >>> results.performance.query("measure == 'power'").shape
-(4, 16)
+(4, 18)
 
 A public name is imported when it is first used, so that the command line answers at once.
 """
@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from design_sim.analysis import Analysis, analyse
+    from design_sim.attained import Attained, attained_power
     from design_sim.calibration import Calibration, calibrate
     from design_sim.certificate.trials import Certificate, certify
     from design_sim.error_budget import Budget, budget
@@ -30,6 +31,8 @@ _HOMES = {
     "Analysis": "analysis",
     "analyse": "analysis",
     "Answer": "scenario",
+    "Attained": "attained",
+    "attained_power": "attained",
     "Budget": "error_budget",
     "Calibration": "calibration",
     "Certificate": "certificate.trials",
@@ -54,6 +57,8 @@ __all__ = [
     "Analysis",
     "analyse",
     "Answer",
+    "Attained",
+    "attained_power",
     "Budget",
     "Calibration",
     "Certificate",

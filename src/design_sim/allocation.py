@@ -202,6 +202,9 @@ class Allocation(Batch):
         the families that start, and those that do not.
     families : int array or None, (replicate, worker)
         Where families are assigned, how many of each sampled worker's start.
+    own_workers : int
+        Where families are assigned: the last so many workers of each slot have one family each, of the
+        comparison arm, and all families of the others start. 0 where every worker may have both arms.
     """
 
     unit: Annotated[Ints, "replicate slot"]
@@ -212,6 +215,7 @@ class Allocation(Batch):
     observed: Annotated[Bools, "replicate slot occasion"] | None = None
     assigned: Level = "authority"
     families: Annotated[Ints, "replicate worker"] | None = None
+    own_workers: int = 0
 
     @property
     def n_slots(self) -> int:

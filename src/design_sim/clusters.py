@@ -11,7 +11,7 @@ from math import prod
 
 from design_sim.designs.base import UNITS, Unit
 from design_sim.estimators import Estimator
-from design_sim.estimators.base import levels_below
+from design_sim.estimators.base import levels_below, needs_larger_clusters
 from design_sim.world.delivery import Sample
 from design_sim.world.outcomes import Outcome
 
@@ -42,6 +42,11 @@ def cluster_faults(
         yield (
             f"clusters: treatment differs within each {clusters}, since the design assigns each {unit}, and "
             f"{estimator.estimator} needs it constant there; {unit!r} would do"
+        )
+    if clusters == "family" and needs_larger_clusters(estimator):
+        yield (
+            f"clusters: {estimator.estimator} needs to know what treated families have in common; 'worker' "
+            "would do"
         )
     if clusters == "family" and estimator.needs_before and not followed:
         yield (

@@ -16,8 +16,8 @@ _ALLOWED = {
     "int_from_float": "a whole number",
     "bool_type": "true or false",
     "string_type": "text in quotes",
-    "tuple_type": "a list",
-    "list_type": "a list",
+    "tuple_type": "a list in brackets",
+    "list_type": "a list in brackets",
     "model_type": "a table",
     "model_attributes_type": "a table",
     "finite_number": "a finite number",
@@ -66,7 +66,7 @@ def describe(
     error: ErrorDetails, model: type[BaseModel], path: str, names: Mapping[str, str], extra: Collection[str]
 ) -> str:
     """One line for one error of pydantic's: the path, what was found and what is allowed."""
-    keys = [names.get(str(key), str(key)) for key in error["loc"]]
+    keys = [str(key + 1) if isinstance(key, int) else names.get(key, key) for key in error["loc"]]
     where = ".".join([path, *keys])
     kind, value, limits = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
@@ -78,7 +78,8 @@ def describe(
         return f"{where}: {limits.get('error', error['msg'])}"
     if kind == "literal_error":
         allowed = str(limits["expected"]).replace(" or ", ", ")
-        close = nearest(found(value), [word.strip("'") for word in allowed.split(", ")], or_all=False)
+        quoted = [word.strip("'") for word in allowed.split(", ") if word.startswith("'")]
+        close = nearest(str(value), quoted, or_all=False) if quoted else ""
         return f"{where}: found {found(value)}; allowed: {allowed}{close}"
     for bound, words in (
         ("ge", "is below {}, the least"),
@@ -116,9 +117,10 @@ def found(value: object) -> str:
 def nearest(word: str, known: Iterable[str], *, or_all: bool = True) -> str:
     """What to say after an unknown name: the nearest known one, or else all of them."""
     known = list(known)
-    close = get_close_matches(word, known, n=1)
+    begun = [name for name in known if word and name.startswith(word)]
+    close = begun if 0 < len(begun) <= 3 else get_close_matches(word, known, n=1)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {' or '.join(map(repr, close))}?"
     return f"; allowed: {', '.join(known) or 'none'}" if or_all else ""
 
 

@@ -29,7 +29,7 @@ from design_sim.cells import Cells
 from design_sim.leavers import left_out
 from design_sim.panel import Panel
 from design_sim.roster import Roster
-from design_sim.stated import Stated
+from design_sim.stated import Quantity, Stated
 from design_sim.world.audit import fidelity_score, observed_score
 from design_sim.world.delivery import Delivery
 from design_sim.world.draw import World, enrolled
@@ -72,7 +72,7 @@ class Measurement(Stated):
     """Share of the variance of workers' competence, as measured, that is true, for answers that adjust for
     `competence`; left out, it is not measured. Cronbach's alpha of a scale of child welfare competence was
     .89 to .97 (Lu et al. 2011)."""
-    observer_bias: float = 0.0
+    observer_bias: Quantity = 0.0
     """What observers who know the arm add to each treated family's outcome after the start, in the outcome's
     units (assumption); surveyed outcomes only."""
     consent: Annotated[float, Field(gt=0, le=1)] = 1.0

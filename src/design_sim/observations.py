@@ -56,7 +56,10 @@ def observations_of(
 ) -> Observations:
     """The complete rows, checked one by one."""
     faults: list[str] = []
-    numbers = {role: numbers_of(frame, columns[role], faults) for role in ("outcome", "treated")}
+    numbers = {
+        "outcome": numbers_of(frame, columns["outcome"], faults),
+        "treated": numbers_of(frame, columns["treated"], faults, "1 where treated, 0 where not"),
+    }
     if "uptake" in columns:
         numbers["uptake"] = numbers_of(frame, columns["uptake"], faults)
     if "occasion" in columns:
@@ -121,7 +124,8 @@ def panel_of(of: Observations, where: str, *, singly: bool, alpha: float = 0.05)
     Raises
     ------
     ScenarioError
-        If a family stands twice at an occasion, or treatment is taken away again.
+        If a family stands twice at an occasion, treatment is taken away again, or a unit of allocation lies
+        in two strata.
     """
     units = units_of(of)
     if "family" in of.unit:
@@ -130,7 +134,7 @@ def panel_of(of: Observations, where: str, *, singly: bool, alpha: float = 0.05)
     key = [units["authority"], units["team"], units["worker"], start[units[level]], *_varying(of)]
     if singly:
         key.append(units["row"])
-    _, row = np.unique(np.column_stack(key), axis=0, return_inverse=True)
+    row = _combined(key)
     n_rows, occasions = int(row.max()) + 1, np.arange(int(of.occasion.max()) + 1)
     first = np.full(n_rows, -1)
     first[row[::-1]] = np.arange(row.size)[::-1]
@@ -150,6 +154,7 @@ def panel_of(of: Observations, where: str, *, singly: bool, alpha: float = 0.05)
         starts = starts[np.searchsorted(index, np.arange(int(index[-1]) + 1))]
     stratum = np.zeros(starts.size, dtype=np.int64)
     if of.stratum is not None:
+        _refuse_split_strata(of.stratum, units[level], where)
         stratum = _stratum_of_units(of.stratum[first], roster, assigned)
     treated_from = np.unique(starts[starts < NEVER])
     two_arms = treated_from.size <= 1
@@ -176,11 +181,10 @@ def units_of(of: Observations) -> dict[str, Ints]:
     units = {"authority": np.unique(above, return_inverse=True)[1]}
     for level in ("team", "worker"):
         if level in of.unit:
-            pairs = np.column_stack([above, of.unit[level]])
-            above = np.unique(pairs, axis=0, return_inverse=True)[1]
+            above = _combined([above, of.unit[level]])
         units[level] = np.unique(above, return_inverse=True)[1]
     if "family" in of.unit:
-        units["row"] = np.unique(np.column_stack([above, of.unit["family"]]), axis=0, return_inverse=True)[1]
+        units["row"] = _combined([above, of.unit["family"]])
     else:
         units["row"] = np.arange(above.size)
     return units
@@ -207,14 +211,21 @@ def chosen(of: Observations, rows: Bools) -> Observations:
     )
 
 
+def _combined(codes: Sequence[Ints]) -> Ints:
+    """Numbers from 0 of the combinations of several codes, in the codes' order: (observation,)."""
+    combined = codes[0]
+    for code in codes[1:]:
+        _, code = np.unique(code, return_inverse=True)
+        _, combined = np.unique(combined * (code.max() + 1) + code, return_inverse=True)
+    return combined
+
+
 def _refuse_duplicates(family: Ints, occasion: Ints, where: str) -> None:
-    counts = np.unique(np.column_stack([family, occasion]), axis=0, return_counts=True)[1]
-    if (counts > 1).any():
+    n_twice = int((np.bincount(_combined([family, occasion])) > 1).sum())
+    if n_twice:
         said = "at the same occasion" if occasion.max() else "without an occasion to tell them apart"
-        raise ScenarioError(
-            [f"{int((counts > 1).sum()):,} families stand there more than once {said}; each must stand once"],
-            where,
-        )
+        stand = "1 family stands" if n_twice == 1 else f"{n_twice:,} families stand"
+        raise ScenarioError([f"{stand} there more than once {said}; each must stand once"], where)
 
 
 def _starts(of: Observations, units: Mapping[str, Ints], where: str) -> tuple[str, Ints]:
@@ -257,6 +268,11 @@ def _cells(outcome: Floats, at: Ints, shape: tuple[int, int, int]) -> Cells:
     mean = np.bincount(at, outcome, minlength=size) / np.maximum(n, 1)
     ss = np.bincount(at, (outcome - mean[at]) ** 2, minlength=size).astype(np.float64)
     return Cells(n.reshape(shape), np.where(n > 0, mean, np.nan).reshape(shape), ss.reshape(shape))
+
+
+def _refuse_split_strata(stratum: Ints, unit: Ints, where: str) -> None:
+    if np.unique(_combined([unit, stratum])).size > np.unique(unit).size:
+        raise ScenarioError(["stratum: differs within a unit that was allocated as a whole"], where)
 
 
 def _stratum_of_units(stratum: Ints, roster: Roster, assigned: Level) -> Ints:

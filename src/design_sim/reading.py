@@ -19,9 +19,11 @@ from design_sim.streams import Streams
 from design_sim.sweep import Case
 from design_sim.wording import (
     COLUMNS,
+    RUNGS,
     case_words,
     effect_words,
     estimand_words,
+    failure_words,
     format_measure,
     interval,
     kind_of,
@@ -55,7 +57,7 @@ def headline_words(judged: Judged) -> str:
         "cannot_reject": f"cannot reject: smallest p {said['p_floor']}",
     }[judged.headline.kind]
     if _is_failed(judged):
-        words = "no result: every analysis failed"
+        words = f"no result: every analysis failed ({failure_words(judged.tally)})"
     return words + (", as if randomised" if as_if_randomised(judged) else "")
 
 
@@ -158,7 +160,7 @@ def _best(results: Results) -> str:
     rate, name = _rate(best), _full_name(best)
     if len(every) == 1:
         short = "" if _seen(best) >= WANTED else ", short of the 80 % usually asked for"
-        return f"The one answer, {name}, would see {_stated(sound)} in {rate}{short}."
+        return f"The one answer, {name}, would see {_stated([best])} in {rate}{short}."
     whose = " that can be trusted" if len(sound) < len(every) else ""
     if _seen(best) >= WANTED:
         return (
@@ -166,8 +168,9 @@ def _best(results: Results) -> str:
             f"it would see {_stated([best])} in {rate}."
         )
     would = "reaches 80 % power for" if _seen(best) >= WANTED / 2 else "would often see"
+    sought = sound if len({j.study.design.outcome for j in sound}) > 1 else [best]
     return (
-        f"Of the {len(every)} answers, none{whose} {would} {_stated(sound)}: "
+        f"Of the {len(every)} answers, none{whose} {would} {_stated(sought)}: "
         f"the best, {name}, sees it in {rate}."
     )
 
@@ -201,7 +204,8 @@ def _none_sound(every: Sequence[Judged], where: str) -> str:
     one = n_answers == 1
     answers = "The one answer" if one else f"None of the {n_answers} answers"
     if all(map(_is_failed, every)):
-        return f"{answers} {'gave no' if one else 'gave a'} result{where}: every analysis failed."
+        why = f" ({failure_words(every[0].tally)})" if one else ""
+        return f"{answers} {'gave no' if one else 'gave a'} result{where}: every analysis failed{why}."
     if all(judged.headline.kind == "cannot_reject" for judged in every):
         return f"{answers} {'cannot' if one else 'can'} reject{where}, whatever the effect."
     return f"{answers} {'cannot' if one else 'can'} be trusted to tell an effect from none{where}."
@@ -243,8 +247,10 @@ def _flaw(kind: str, judged: Judged, best: float) -> str:
     said = {name: short_measure(judged, name) for name in measures}
     size, power, alpha = _value(judged, "size"), _value(judged, "power"), judged.tally.alpha
     without = f"rejects in {said['size']} of studies where there is no effect"
+    if kind == "size_adjusted" and isnan(size):
+        return "gave no result in any study without an effect, so that its size is not known"
     if kind == "failed":
-        return "gave no result, as every analysis failed"
+        return f"gave no result, as every analysis failed ({failure_words(judged.tally)})"
     if kind == "power":
         if 2 * judged.tally.null_failed > judged.tally.asked:
             return "gave no result in most studies without an effect, so that its size is hardly known"
@@ -278,9 +284,15 @@ def _precision(results: Results) -> str:
 
 
 def _stated(about: Sequence[Judged]) -> str:
-    """The stated effects of the outcomes that some answers are about."""
+    """What some answers look for: the stated effect, or what comes of it, the first one's in numbers."""
     said = {effect_words(judged.study.design.outcome, outcome_of(judged)) for judged in about}
-    return f"the stated effect of {said.pop()}" if len(said) == 1 else "its stated effect"
+    stated = f"the stated effect of {said.pop()}" if len(said) == 1 else "its stated effect"
+    if all(abs(_value(j, "truth") / outcome_of(j).effect - 1) < 0.01 for j in about if outcome_of(j).effect):
+        return stated
+    rungs = {judged.answer.estimand.rung for judged in about}
+    truths = {short_measure(judged, "truth") for judged in about}
+    known = f" ({RUNGS[rungs.pop()]}: {truths.pop()})" if len(rungs) == len(truths) == 1 else ""
+    return f"what comes of {stated}{known}"
 
 
 def _full_name(judged: Judged) -> str:

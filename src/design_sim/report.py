@@ -13,10 +13,12 @@ from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from design_sim.certificate.cited import verdict_on, warnings
+from design_sim.cautions import cautions
+from design_sim.certificate.cited import verdict_on
+from design_sim.designs.base import own_workers_of
 from design_sim.estimands import AVERAGES, RUNGS
-from design_sim.performance import BIASED_BEYOND, BIASED_FROM, MEASURES, measure
-from design_sim.reading import as_if_randomised, first_allocations, headline_table, is_sound, reading
+from design_sim.performance import MEASURES
+from design_sim.reading import first_allocations, headline_table, is_sound, reading
 from design_sim.results import Judged, Results
 from design_sim.sweep import Case, Sweep
 from design_sim.wording import (
@@ -44,7 +46,6 @@ MOST_ROWS = 500
 """Rows of the headline table that a page shows."""
 MOST_CASES = 24
 """Cases whose every measure a page shows."""
-FEW_REPLICATES = 1_000
 
 
 def report(results: Results, drawn: "Mapping[str, Figure] | None" = None) -> str:
@@ -92,59 +93,6 @@ def aim(sweep: Sweep) -> str:
     """The aim of a scenario file: its first line, where that is a comment."""
     first = sweep.text.lstrip().partition("\n")[0]
     return plain(first.lstrip("# ").rstrip(), 400) if first.startswith("#") else ""
-
-
-def cautions(results: Results) -> list[str]:
-    """What a reader must not overlook, a line for each kind of trouble, with the answers it touches."""
-    lines = []
-    if results.sweep.replicates < FEW_REPLICATES:
-        lines.append(f"Few replicates ({results.sweep.replicates:,}): ask for more before quoting a number.")
-    groups: dict[str, list[Judged]] = {}
-    for judged in results.judged:
-        for trouble in _troubles(judged):
-            groups.setdefault(trouble, []).append(judged)
-    cases = len(results.sweep.cases)
-    for trouble, group in groups.items():
-        counts: dict[str, int] = {}
-        for judged in group:
-            counts[name_of(judged)] = counts.get(name_of(judged), 0) + 1
-        touched = [f"{name} (in {n} of {cases} cases)" if cases > 1 else name for name, n in counts.items()]
-        lines.append(f"{trouble}: {', '.join(touched)}.")
-    for warning, answers in warnings(results.sweep).items():
-        about = ", ".join(plain(answer, 60) for answer in answers)
-        lines.append(f"{warning} (calibration certificate): {about}.")
-    return lines
-
-
-def _troubles(judged: Judged) -> list[str]:
-    """What is wrong with an answer, in words."""
-    troubles = {
-        "biased": "Biased, so that its rejection rate is not power",
-        "size_adjusted": "Rejects too often where there is no effect, so that power is given size-adjusted",
-        "cannot_reject": "Cannot reject, whatever the effect: its smallest p-value is above alpha",
-    }
-    found = [troubles[judged.headline.kind]] if judged.headline.kind in troubles else []
-    bias, spread = measure(judged.tally, "bias"), judged.tally.stated.spread_of("error")
-    if judged.headline.kind != "biased" and abs(bias.value) > max(
-        BIASED_FROM * spread, BIASED_BEYOND * bias.mcse
-    ):
-        found.append(_off_target(judged))
-    if judged.tally.failed or judged.tally.null_failed:
-        found.append("Some analyses failed; power, size and bias are of the others")
-    truth, effect = measure(judged.tally, "truth").value, outcome_of(judged).effect
-    if effect != 0 and not truth * effect > 0:
-        found.append("The true value that it is judged by is not on the side of the stated effect")
-    if as_if_randomised(judged):
-        found.append("As if randomised: a permutation test where chance did not allocate")
-    return found
-
-
-def _off_target(judged: Judged) -> str:
-    """How an answer misses what it is judged by, where its null twin is not called biased."""
-    null = measure(judged.tally, "null_bias")
-    if abs(null.value) > 2 * null.mcse:
-        return "Off its target, and in part already where there is no effect"
-    return "Off its target where there is an effect, not without one (another question)"
 
 
 def _designs(case: Case) -> list[dict[str, Any]]:
@@ -200,6 +148,8 @@ def _facts(case: Case, name: str, allocation: Any) -> str:
             f"surveyed: {sample.families} families of each of {sample.workers} workers in each of "
             f"{sample.teams} teams of an authority"
         )
+        if others := own_workers_of(study.design):
+            data += f", and {others} comparison families with a worker of their own"
     about = plain(study.design.outcome)
     score = f" {score_words(scenario.world)}" if uses_score(study) else ""
     more = filter(None, (follow_up_score_words(study), comparison_words(study, scenario.world)))

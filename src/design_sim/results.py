@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from design_sim.estimators import Status
 from design_sim.performance import Headline, headline, performance
 from design_sim.scenario import Answer, Study
 from design_sim.simulate import Progress, Tallies, simulate
@@ -82,9 +83,13 @@ class Results:
 
         Columns: one for each varied setting, then design, outcome, answer, estimator, estimand, average,
         weights, exit, component, clusters (what the analysis takes as independent), measure, value, mcse (its
-        Monte Carlo standard error), replicates (as requested) and failures (failed analyses among them).
+        Monte Carlo standard error), replicates (as requested), failures (failed analyses among them), their
+        reasons, such as "12 singular, 3 not converged", and boundary (analyses with a variance estimated as
+        0, which are no failures).
         """
         from pandas import DataFrame
+
+        from design_sim.wording import failure_words
 
         return DataFrame(
             [
@@ -95,6 +100,8 @@ class Results:
                     "mcse": measured.mcse,
                     "replicates": self.sweep.replicates,
                     "failures": judged.tally.failed,
+                    "reasons": failure_words(judged.tally),
+                    "boundary": judged.tally.ended(Status.BOUNDARY),
                 }
                 for judged in self.judged
                 for measured in performance(judged.tally)

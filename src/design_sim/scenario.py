@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from design_sim.clusters import cluster_faults, level_faults
 from design_sim.cohorts import cohort_answer_faults, cohort_faults, follows_families, is_followed
 from design_sim.designs import Design
-from design_sim.designs.base import Unit, assigned_unit
+from design_sim.designs.base import Unit, assigned_unit, own_workers_of
 from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand, estimand_faults
 from design_sim.estimators import Estimator
@@ -288,12 +288,14 @@ def _size_faults(
         return
     design, families = study.design, drawn_resolution(study, outcome, resolution) == "unit"
     rows = outcome.most_rows(world, design.sample, families=families)
-    if assigned_unit(design) == "family" and not families:
+    if own_workers_of(design):
+        rows += own_workers_of(design)
+    elif assigned_unit(design) == "family" and not families:
         rows *= 2
     if asks_of_families(study) and not is_followed(design):
         rows *= design.occasions(world.time)[0].size
     slots = min(design.n_enrolled(world), world.authorities)
-    members = design.sample.teams * world.workers.per_team if design.sample else 1
+    members = design.sample.teams * world.workers.per_team + own_workers_of(design) if design.sample else 1
     depth = max(slots * rows * design.occasions(world.time)[0].size, world.authorities * members)
     if depth * block_size(world) > LARGEST:
         remedy = "use resolution cell, or" if families else "use"

@@ -69,6 +69,7 @@ def answers_table(sweep: "Sweep") -> "Table":
 
 def print_results(results: "Results") -> None:
     """The headline table and the sentence that reads it, on standard output."""
+    from design_sim.cautions import more_cautions
     from design_sim.reading import headline_table, reading
 
     frame = headline_table(results)
@@ -81,7 +82,7 @@ def print_results(results: "Results") -> None:
     more = len(frame) - MOST_ROWS
     notes = [f"... and {_count(more, 'row')} more, all in performance.csv"] if more > 0 else []
     notes += [f"Not shown on so narrow a screen: {', '.join(hidden)}."] if hidden else []
-    print_parts(table, *notes, "", reading(results))
+    print_parts(table, *notes, "", reading(results), *more_cautions(results))
 
 
 def print_frame(frame: "DataFrame") -> None:
@@ -144,21 +145,21 @@ def without_controls(text: str) -> str:
 
 
 @contextmanager
-def progress_shown() -> Iterator[Callable[[int, int], None]]:
-    """What to call with the blocks done: a bar on a terminal, elsewhere a line now and then."""
+def progress_shown(unit: str = "block") -> Iterator[Callable[[int, int], None]]:
+    """What to call with the units of work done: a bar on a terminal, elsewhere a line now and then."""
     if not sys.stderr.isatty():
-        yield _log_lines()
+        yield _log_lines(unit)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("Simulating"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"))
+    columns = (TextColumn("Simulating"), BarColumn(), MofNCompleteColumn(), TextColumn(f"{unit}s"))
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("run", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _log_lines() -> Callable[[int, int], None]:
+def _log_lines(unit: str) -> Callable[[int, int], None]:
     begun = last = monotonic()
 
     def log(done: int, total: int) -> None:
@@ -167,6 +168,6 @@ def _log_lines() -> Callable[[int, int], None]:
         if done == total or now - last >= LOG_EVERY:
             last = now
             share, seconds = f"{100 * done / total:.0f} %", f"{now - begun:.0f} s"
-            note(f"{done:,} of {_count(total, 'block')} done ({share}) after {seconds}")
+            note(f"{done:,} of {_count(total, unit)} done ({share}) after {seconds}")
 
     return log

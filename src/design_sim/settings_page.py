@@ -8,9 +8,9 @@ import ast
 import inspect
 import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from design_sim.designs import DESIGNS
 from design_sim.estimands import AVERAGES, EXITS, RUNGS, Estimand
 from design_sim.estimators import ESTIMATORS
+from design_sim.stated import UNBOUNDED
 from design_sim.world.outcomes import OUTCOMES
 from design_sim.world.settings import WorldSettings
 
@@ -119,42 +120,47 @@ def _first_line(annotation: Any) -> str:
 
 def _values(field: FieldInfo) -> str:
     """What is allowed, in short."""
-    if _models_in(field.annotation):
+    return _described(field.annotation, field.metadata)
+
+
+def _described(annotation: Any, limits: Sequence[Any] = ()) -> str:
+    """What a type with its limits allows, in short."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        more = [limit for extra in inner[1:] for limit in (extra, *getattr(extra, "metadata", ()))]
+        return _described(inner[0], [*limits, *more])
+    if origin is Union or origin is UnionType:
+        parts = [part for part in inner if part is not NoneType]
+        return " or ".join(dict.fromkeys(_described(part, limits) for part in parts))
+    if origin is Literal:
+        return ", ".join(f'`"{each}"`' if isinstance(each, str) else f"`{each}`" for each in inner)
+    if origin is tuple:
+        how_many = "a list" if inner[1] is ... else "a list of two"
+        each = _described(inner[0])
+        return f"{how_many}, each {each}" if each != "text" else f"{how_many} of texts"
+    if origin is not None and issubclass(origin, Mapping):
+        return "a table of numbers"
+    if issubclass(annotation, BaseModel):
         return "a table"
-    options = [
-        part for part in (field.annotation, *get_args(field.annotation)) if get_origin(part) is Literal
-    ]
-    if options:
-        return ", ".join(f'`"{option}"`' for option in get_args(options[0]))
+    return _bounded(limits) or _KINDS[annotation]
+
+
+_KINDS = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+
+
+def _bounded(limits: Sequence[Any]) -> str:
+    """The bounds among some limits; a `Quantity` has none that anybody meets."""
+    words = {"ge": "from {:g}", "gt": "above {:g}", "le": "to {:g}", "lt": "below {:g}"}
     bounds = {
-        name: getattr(limit, name)
-        for limit in _metadata(field)
-        for name in ("ge", "gt", "le", "lt")
+        name: float(getattr(limit, name))
+        for limit in limits
+        for name in words
         if getattr(limit, name, None) is not None
     }
-    words = {"ge": "from {:g}", "gt": "above {:g}", "le": "to {:g}", "lt": "below {:g}"}
-    said = " ".join(words[name].format(float(bounds[name])) for name in words if name in bounds)
-    return said or _kind(field.annotation)
-
-
-def _metadata(field: FieldInfo) -> list[Any]:
-    """Limits of a field, also where they stand within an optional type."""
-    inner = [part for part in get_args(field.annotation) if get_origin(part) is Annotated]
-    return [*field.metadata, *(limit for part in inner for limit in _limits(part))]
-
-
-def _limits(annotated: Any) -> list[Any]:
-    return [limit for extra in get_args(annotated)[1:] for limit in (extra, *getattr(extra, "metadata", ()))]
-
-
-def _kind(annotation: Any) -> str:
-    names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-    for part in (annotation, *get_args(annotation)):
-        if part in names:
-            return names[part]
-    if "Mapping" in str(annotation):
-        return "a table of numbers"
-    return "a list of two numbers" if "tuple[float, float]" in str(annotation) else "a list of texts"
+    if bounds.get("le") == UNBOUNDED:
+        least = bounds["ge"]
+        bounds = {"gt": 0.0} if least == 1 / UNBOUNDED else {"ge": least} if least > -UNBOUNDED else {}
+    return " ".join(words[name].format(bounds[name]) for name in words if name in bounds)
 
 
 def _default(field: FieldInfo) -> str:
@@ -173,7 +179,8 @@ def _default(field: FieldInfo) -> str:
     if isinstance(default, dict):
         return ", ".join(f"`{key} = {value:g}`" for key, value in default.items())
     if isinstance(default, tuple):
-        return "none" if not default else ", ".join(f'`"{each}"`' for each in default)
+        each = [f'"{part}"' if isinstance(part, str) else f"{part:g}" for part in default]
+        return f"`[{', '.join(each)}]`" if default else "none"
     return f"`{default:g}`"
 
 

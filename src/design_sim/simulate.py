@@ -122,16 +122,26 @@ class Twins(NamedTuple):
     average: Panel | None = None
 
 
-def carry_out(scenario: Scenario, study: Study, world: World, *, average: bool = False) -> Twins:
+def carry_out(
+    scenario: Scenario,
+    study: Study,
+    world: World,
+    *,
+    average: bool = False,
+    allocation: Allocation | None = None,
+) -> Twins:
     """Allocate, deliver and observe one study.
 
     Parameters
     ----------
     average : bool
         Whether the average null twin is wanted too.
+    allocation : Allocation, optional
+        In the place of what the design would draw.
     """
     design = study.design
-    allocation = design.allocate(world, world.streams)
+    if allocation is None:
+        allocation = design.allocate(world, world.streams)
     world = world.of_group(design.group)
     occasions, follow_up = design.occasions(scenario.world.time)
     estimators = [answer.estimator for answer in study.answers.values()]
@@ -185,7 +195,8 @@ def _panel(
     if uptake is not None:
         parts.append(Cells(cells.n, np.broadcast_to(uptake, cells.mean.shape)))
     if fieldwork.resolution == "unit" and scenario.resolution_of(study) == "cell":
-        parts, roster = [pooled(part, roster, start) for part in parts], roster_of_cells(roster, start)
+        arms = None if allocation.own_workers else start
+        parts, roster = [pooled(part, roster, arms) for part in parts], roster_of_cells(roster, arms)
         start = None if start is None else allocation.start
     occasions, period = delivery.occasions, design.pooled(delivery.occasions)
     if period is not None:
@@ -208,7 +219,8 @@ def _competence(fieldwork: Fieldwork, study: Study) -> Floats:
     world, measurement = fieldwork.world, study.design.measurement
     if measurement is None or measurement.competence_reliability is None:
         raise ValueError("competence is not measured: measurement.competence_reliability is not stated")
-    workers, _ = sampled_workers(fieldwork.sampled, world.settings.workers.per_team)
+    own_workers = fieldwork.allocation.own_workers
+    workers, _ = sampled_workers(fieldwork.sampled, world.settings.workers.per_team, own_workers)
     found = measured_competence(world, fieldwork.unit, workers, measurement.competence_reliability)
     return found.reshape(found.shape[0], -1)
 
@@ -235,6 +247,11 @@ def tells_workers_apart(study: Study) -> bool:
 def run_study(scenario: Scenario, study: Study, world: World, kept: int) -> dict[str, Tally]:
     """Run one study on a block of worlds: a tally for each answer."""
     twins = carry_out(scenario, study, world, average=scenario.average_twin)
+    return judge(scenario, study, world, twins, kept)
+
+
+def judge(scenario: Scenario, study: Study, world: World, twins: Twins, kept: int) -> dict[str, Tally]:
+    """What every answer makes of a study that was carried out, beside the truth: a tally for each."""
     estimates: dict[tuple[Estimator, Unit], tuple[Estimates, Estimates, Estimates | None]] = {}
     tallies = {}
     of_group = world.of_group(study.design.group)

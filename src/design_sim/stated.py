@@ -13,7 +13,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 """A share that is neither nothing nor all."""
 Correlation = Annotated[float, Field(ge=-1, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+UNBOUNDED = 1e12
+"""A number so large that squares of it leave no digits for anything else."""
+Quantity = Annotated[float, Field(ge=-UNBOUNDED, le=UNBOUNDED)]
+"""A number in an outcome's own units."""
+Positive = Annotated[float, Field(ge=1 / UNBOUNDED, le=UNBOUNDED)]
+"""The same, where it must be above 0."""
 NotNegative = Annotated[float, Field(ge=0)]
 
 Group = Literal["all", "subgroup", "others"]

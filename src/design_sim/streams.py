@@ -71,6 +71,7 @@ COMPONENTS = {
     "subgroup_record": 91,
     "dealing": 110,
     "takers": 111,
+    "resampling": 120,
     "family_kept": 130,
     "cohort_seen": 131,
 }

@@ -170,6 +170,8 @@ class Tally:
         nan where there is none.
     average : Moments
         As `null`, over the average null twin; empty where it was not run.
+    statuses : int array, (2, status)
+        Replicates by how their analysis ended, in the order of `Status`, in the study and in its null twin.
     """
 
     alpha: float
@@ -179,6 +181,7 @@ class Tally:
     p_counts: Ints
     p_floor: float
     average: Moments
+    statuses: Ints
 
     @classmethod
     def of(
@@ -222,6 +225,7 @@ class Tally:
                 p_counts=_count_p_values(stated.p_value, null.p_value, analysed, null_analysed),
                 p_floor=_smallest(stated.p_floor, analysed),
                 average=_null_moments(average, alpha, asked),
+                statuses=np.stack([_count_statuses(of, asked) for of in (stated, null)]),
             )
 
     def __add__(self, other: Self) -> Self:
@@ -242,6 +246,7 @@ class Tally:
             p_counts=self.p_counts + other.p_counts,
             p_floor=float(np.fmin(self.p_floor, other.p_floor)),
             average=self.average + other.average,
+            statuses=self.statuses + other.statuses,
         )
 
     @property
@@ -253,6 +258,14 @@ class Tally:
     def null_failed(self) -> int:
         """Replicates whose analysis failed in the null twin."""
         return self.asked - self.null.count
+
+    def ended(self, status: Status) -> int:
+        """Replicates whose analysis ended so in the study as stated."""
+        return int(self.statuses[0, status])
+
+
+def _count_statuses(estimates: Estimates, asked: int) -> Ints:
+    return np.bincount(np.broadcast_to(estimates.status, (asked,)), minlength=len(Status))
 
 
 def _analysed(estimates: Estimates, asked: int) -> Bools:

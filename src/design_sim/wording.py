@@ -13,11 +13,12 @@ from unicodedata import category
 from design_sim.allocation import NEVER, Allocation
 from design_sim.designs.base import assigned_unit
 from design_sim.estimands import Estimand
-from design_sim.estimators.base import needs_fidelity_score
+from design_sim.estimators.base import FAILED, needs_fidelity_score
 from design_sim.performance import measure, wilson_interval
 from design_sim.results import Judged
 from design_sim.scenario import Study
 from design_sim.sweep import Case, Value
+from design_sim.tally import Tally
 from design_sim.world.audit import cases_of, score_reliability
 from design_sim.world.outcomes import Outcome, RecordedCount
 from design_sim.world.settings import WorldSettings
@@ -101,8 +102,11 @@ def arms_of(study: Study, allocation: Allocation) -> list[tuple[int, int, int]]:
     times = list(zip(allocation.start[0][there].tolist(), allocation.stop[0][there].tolist(), strict=True))
     counts = {when: times.count(when) for when in sorted(set(times))}
     if allocation.families is not None and study.design.sample is not None:
-        # every worker stands there twice, with the families that start and with the others
+        # every worker stands there twice, with the families that start and with the others, or else each
+        # comparison family with a worker of its own
         starting, families = int(allocation.families[0].sum()), study.design.sample.families
+        if allocation.own_workers:
+            return [(*when, starting if when[0] < NEVER else n) for when, n in counts.items()]
         counts = {
             when: starting if when[0] < NEVER else n * families - starting for when, n in counts.items()
         }
@@ -132,6 +136,21 @@ def unit_of(outcome: Outcome) -> Unit:
     if outcome.kind == "count":
         return Unit(1.0, "events", "events a family")
     return Unit(1.0, "years", "years") if outcome.kind == "duration" else Unit(1.0, "", OWN_UNITS)
+
+
+def failure_reasons(tally: Tally) -> dict[str, int]:
+    """Why analyses failed, in the study as stated, and how many for each reason; empty where none did.
+
+    An analysis that ended well, and yet gave no finite number, is "other".
+    """
+    reasons = {status.name.lower().replace("_", " "): tally.ended(status) for status in sorted(FAILED)}
+    reasons["other"] = tally.failed - sum(reasons.values())
+    return {reason: n for reason, n in reasons.items() if n > 0}
+
+
+def failure_words(tally: Tally) -> str:
+    """Why analyses failed: "12 singular, 3 not converged"; empty where none did."""
+    return ", ".join(f"{n:,} {reason}" for reason, n in failure_reasons(tally).items())
 
 
 def estimand_words(estimand: Estimand) -> str:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from design_sim import cli, store
+from design_sim.cautions import cautions
 from design_sim.certificate import cited
 from design_sim.certificate.cited import nearest_situation, verdict_on, verdicts_in_words, warnings
-from design_sim.report import cautions, report
+from design_sim.report import report
 from design_sim.results import run
 from design_sim.sweep import Sweep, parse
 

@@ -36,6 +36,9 @@ BELOW = {
         ),
     )
 }
+OWN = {
+    "family_rct with workers of their own": {"authorities": 5, "sample": SAMPLE, "comparison_workers": "own"}
+}
 WORLD = WorldSettings.model_validate(
     {"authorities": 12, "adoption": {"authorities": 4}, "time": {"years_before": 2, "years_after": 3}}
 )
@@ -55,12 +58,12 @@ def allocated(design: Design, block: int = 0, n: int = 64) -> Allocation:
 
 def made(name: str) -> Design:
     """A registered design with settings that fit a small world, or one of those below the authority."""
-    kind, settings = BELOW.get(name, (name, SETTINGS.get(name, {})))
+    kind, settings = BELOW.get(name, (name.split()[0], OWN.get(name) or SETTINGS.get(name, {})))
     design: Design = DESIGNS[kind](outcome="rereferral", **settings)
     return design
 
 
-@pytest.fixture(params=[*DESIGNS, *BELOW])
+@pytest.fixture(params=[*DESIGNS, *BELOW, *OWN])
 def design(request: pytest.FixtureRequest) -> Design:
     """Each of them."""
     return made(request.param)

@@ -158,3 +158,22 @@ def test_more_steps_than_authorities_are_refused() -> None:
     """A step with nobody would be no step."""
     with pytest.raises(ValueError, match="leave some empty"):
         wedge(steps=13)
+
+
+def test_effects_by_exposure_time_find_the_average_of_an_effect_that_grows() -> None:
+    """While fidelity ramps up, an immediate effect is not the year's average, and may be far from it.
+
+    The window is the year that the first to start are observed for after their start.
+    """
+    text = TEXT.replace("window = [0, 3]", "window = [0, 12]").replace("EXTRA", "")
+    text = text.replace("years_to_80_percent = 0.0", "years_to_80_percent = 1.0")
+    text = text.replace("effect = 0.5", "effect = 5.0")
+    for name, effect in (("one", "immediate"), ("average", "by_exposure_time"), ("last", "longest_exposure")):
+        text += f'[designs.wedge.answers.{name}]\nestimator = "mixed_model"\nperiod_effects = true\n'
+        text += f'effect = "{effect}"\nestimand = "offered"\n'
+    found = run(parse(text, "wedge")).performance.query("measure == 'bias'").set_index("answer")
+    bias, error = found["value"], found["mcse"]
+    assert bias["average"] == pytest.approx(0.0, abs=4 * error["average"])
+    assert bias["one"] < -4 * error["one"]
+    assert bias["fixed"] < -4 * error["fixed"]
+    assert bias["last"] > 4 * error["last"]

@@ -44,6 +44,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "covariates": ("x",),
     },
     "follow_up": {"levels": LEVELS},
+    "ancova": {"covariates": ("own_baseline",)},
     "ancova_family": {"levels": LEVELS, "covariates": ("own_baseline", "x")},
     "change": {"change": True},
     "change_x_worker": {"change": True, "levels": ("authority", "worker"), "covariates": ("x",)},

@@ -133,6 +133,17 @@ def test_family_rows_give_what_glmer_gives(name: str, points: int, rng: Generato
     assert of_x["x"][0] == pytest.approx(expected["estimate"]["x"], rel=1e-5)
 
 
+@pytest.mark.parametrize("points", [1, 15])
+@pytest.mark.parametrize("name", TRIALS)
+def test_spread_and_likelihood_are_those_of_glmer(name: str, points: int) -> None:
+    """Families are single events, whose likelihood has no binomial coefficients."""
+    data = clustered_events(family_panel(name), ("x",), period_effects=False)
+    fits = fit_generalised_mixed(data, BINOMIAL, points)
+    expected = expected_of(name, "glmer_logit")[f"nAGQ{points}"]
+    assert fits.spread[0] == pytest.approx(expected["sd_cluster"], rel=1e-4, abs=1e-6)
+    assert fits.log_likelihood[0] == pytest.approx(expected["loglik"], rel=1e-6)
+
+
 @pytest.mark.parametrize("points", [1, 9])
 def test_a_stepped_wedge_gives_what_glmer_gives(points: int, rng: Generator) -> None:
     """Treatment changes within authorities, and every period has an effect."""

@@ -13,6 +13,7 @@ from design_sim.arrays import Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Status
 from design_sim.estimators.cluster_means import ClusterMeans
+from design_sim.estimators.clustered_regression import ClusteredRegression
 from design_sim.estimators.mixed_model import MixedModel
 from design_sim.panel import Panel
 from design_sim.roster import Roster
@@ -160,6 +161,9 @@ def test_rates_are_those_of_reference_software(path: Path) -> None:
     assert rate_agrees(adjusted.p_value <= 0.05, expected["rejection"]["lmm_kr"])
     assert rate_agrees(normal.p_value <= 0.05, expected["rejection"]["lmm_z"])
     assert rate_agrees(means.p_value <= 0.05, expected["rejection"]["cluster_mean_t"])
+    stata, linearised = (ClusteredRegression(variance=kind).estimate(panel, RNG) for kind in ("CR1S", "CR2"))
+    assert rate_agrees(stata.p_value <= 0.05, expected["rejection"]["cr1s_tG1"])
+    assert rate_agrees(linearised.p_value <= 0.05, expected["rejection"]["cr2_satt"])
     assert rate_agrees(boundary, expected["share_singular"])
     spread = satterthwaite.estimate.std()
     fewer = np.sqrt(1 / n + 1 / case["replications"])

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import combinations, product
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -146,19 +147,61 @@ def test_a_change_is_tested_as_a_level_of_changes() -> None:
     assert Permutation(change=True).needs_before
 
 
-def test_a_replicate_with_an_unseen_authority_has_no_answer() -> None:
-    """Without it the arms would not have the sizes that the law fixed."""
-    means = np.random.default_rng(8).normal(size=(3, 6))
-    full = estimate(panel_of(means, [0, 1, 2]))
-    means[1, 4] = np.nan
-    answer = estimate(panel_of(means, [0, 1, 2]))
-    assert answer.status.tolist() == [Status.OK, Status.TOO_FEW_CLUSTERS, Status.OK]
+def test_unseen_authorities_are_left_out_and_the_others_dealt_out_again() -> None:
+    """Given how many of either arm were seen every choice was as likely: the enumeration of those."""
+    means = np.random.default_rng(8).normal(size=(3, 9))
+    full = estimate(panel_of(means, [0, 1, 2, 3]))
+    means[1, [2, 6]] = np.nan
+    answer = estimate(panel_of(means, [0, 1, 2, 3]), draws=60_000)
     np.testing.assert_array_equal(answer.p_value[[0, 2]], full.p_value[[0, 2]])
-    assert np.isnan(answer.p_value[1])
-    assert np.isnan(answer.estimate[1])
+    expected = enumerated_p(means[1][~np.isnan(means[1])], [0, 1, 2])
+    assert answer.p_value[1] == pytest.approx(expected, abs=4 * (expected / 60_000) ** 0.5)
+    assert answer.estimate[1] == pytest.approx(np.nanmean(means[1, :4]) - np.nanmean(means[1, 4:]), rel=1e-12)
+    assert answer.p_floor[1] == pytest.approx(1 / comb(7, 3))
     assert np.isnan(answer.std_error).all()
+
+
+def test_unseen_authorities_are_left_out_of_their_stratum() -> None:
+    """Of two strata of four, one unseen: 2 of 3 and 2 of 4 were treated, and no other numbers could have been."""
+    rng = np.random.default_rng(3)
+    means = rng.normal(size=(1, 8))
+    means[0, 1] = np.nan
+    panel = panel_of(means, [0, 2, 4, 5])
+    panel = replace(panel, law=replace(panel.law, start=(0, NEVER) * 4, stratum=(0,) * 4 + (1,) * 4))
+    answer = estimate(panel, draws=60_000)
+    differences = []
+    for one in combinations([0, 2, 3], 2):
+        for other in combinations(range(4, 8), 2):
+            arm = np.isin(np.arange(8), [*one, *other])
+            differences.append(abs(np.nanmean(means[0, arm]) - np.nanmean(means[0, ~arm])))
+    expected = np.mean(np.array(differences) >= abs(answer.estimate[0]) - 1e-12)
+    assert answer.p_value[0] == pytest.approx(expected, abs=4 * (expected / 60_000) ** 0.5)
+
+
+def test_a_replicate_without_two_arms_or_a_law_to_deal_again_has_no_answer() -> None:
+    """Nobody seen of an arm; or balance that was reached with the authority that is missing."""
+    means = np.random.default_rng(8).normal(size=(2, 6))
     assert (estimate(panel_of(np.full((2, 4), np.nan), [0, 1])).status == Status.TOO_FEW_CLUSTERS).all()
     assert (estimate(panel_of(means, [])).status == Status.TOO_FEW_CLUSTERS).all()
+    means[0, :3] = np.nan
+    answer = estimate(panel_of(means, [0, 1, 2]))
+    assert answer.status.tolist() == [Status.TOO_FEW_CLUSTERS, Status.OK]
+    assert np.isnan(answer.p_value[0])
+    candidates = complete_randomisation(6, 3).draw(np.random.default_rng(1), 20)
+    law = ConstrainedRandomisation(candidates, np.ones((2, 20), dtype=bool), mirrored=False)
+    means[0, :2] = 0.0
+    answer = estimate(replace(panel_of(means, [0, 1, 2]), law=law))
+    assert answer.status.tolist() == [Status.TOO_FEW_CLUSTERS, Status.OK]
+
+
+def test_a_test_of_some_unseen_authorities_holds_its_size() -> None:
+    """Missing by chance, whatever the outcomes: p at or below .05 in no more than 5 % of trials."""
+    rng = np.random.default_rng(4)
+    means = rng.standard_t(3, size=(4_000, 10))
+    means[rng.random(means.shape) < 0.1] = np.nan
+    p_value = estimate(panel_of(means, [0, 1, 2, 3, 4])).p_value
+    rejected = np.mean(p_value[~np.isnan(p_value)] <= 0.05)
+    assert 0.03 < rejected < 0.05 + 4 * (0.05 * 0.95 / 4_000) ** 0.5
 
 
 def test_strata_are_permuted_within_themselves() -> None:

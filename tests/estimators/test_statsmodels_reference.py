@@ -125,3 +125,12 @@ def test_pooled_cells_are_refused_and_empty_arms_counted() -> None:
     empty = panel_of(np.random.default_rng(3).normal(size=(1, 12)), [3] * 4, 2, n)
     for estimator in (StatsmodelsOLS(), StatsmodelsMixedLM()):
         assert estimator.estimate(empty, RNG).status.tolist() == [Status.TOO_FEW_CLUSTERS]
+
+
+@pytest.mark.parametrize("sizes", [[12, 12], [1, 1]])
+def test_one_authority_in_each_arm_leaves_nothing_to_judge_by(sizes: list[int]) -> None:
+    """Both are fitted exactly, and what statsmodels then gives as a standard error is rounding."""
+    panel = panel_of(np.random.default_rng(4).normal(size=(2, sum(sizes))), sizes, 1)
+    answer = StatsmodelsOLS().estimate(panel, RNG)
+    assert answer.status.tolist() == [Status.TOO_FEW_CLUSTERS] * 2
+    assert np.isnan(answer.p_value).all()

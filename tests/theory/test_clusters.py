@@ -278,3 +278,10 @@ def test_permutation_tests_have_their_smallest_p_and_size() -> None:
         arms = (entry["treated"], entry["G"] - entry["treated"])
         assert theory.smallest_permutation_p(*arms) == pytest.approx(entry["min_p"], abs=1e-12)
         assert theory.permutation_size(*arms) == pytest.approx(entry["exact_size"], abs=1e-12)
+
+
+def test_one_treated_unit_among_donors_has_the_smallest_p_and_size_of_a_placebo_test() -> None:
+    """Each unit's turn at being treated is an arrangement, and none is the mirror image of another."""
+    for entry in json.loads(EXACT.read_text())["attainable_p_values"]["synthetic_control_placebo"]:
+        assert theory.smallest_permutation_p(1, entry["donors"]) == pytest.approx(entry["min_p"], abs=1e-12)
+        assert theory.permutation_size(1, entry["donors"]) == pytest.approx(entry["exact_size"], abs=1e-12)

@@ -157,6 +157,12 @@ ENTRIES = (
         {"period_effects": True, "authority_by_occasion": True, "df": "kenward_roger"},
         replicates=_FEW,
     ),
+    *(
+        Entry(
+            "mixed_model", {"period_effects": True, "effect": effect, "df": "kenward_roger"}, replicates=_FEW
+        )
+        for effect in ("by_exposure_time", "longest_exposure")
+    ),
     *(Entry("logistic_mixed_model", settings, "yes_or_no", _FEW) for settings in _OF_EVENTS),
     *(Entry("poisson_mixed_model", settings, "events", _FEW) for settings in _OF_EVENTS),
     *(
@@ -203,6 +209,8 @@ ENTRIES = (
 EXCUSED: dict[str, str] = {
     "instrumental_variables": "where everybody takes part, as in these trials, it is clustered_regression",
     "fidelity_regression": "it asks how fidelity was scored, and these trials have no audit",
+    "partially_nested_model": "it is for treatment clustered in one arm only, and these trials are of whole "
+    "authorities, each a cluster in either arm",
 }
 """Estimators that no situation suits, each with the reason, which the certificate gives."""
 

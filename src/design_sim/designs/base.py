@@ -97,6 +97,11 @@ def spillover_of(design: Design) -> float:
     return float(getattr(design, "contamination", 0.0))
 
 
+def own_workers_of(design: Design) -> int:
+    """How many comparison families of an authority have a worker of their own, its `own_workers`."""
+    return int(getattr(design, "own_workers", 0))
+
+
 def follow_up_occasions(design: FollowUp, time: Time) -> tuple[Ints, Bools]:
     """The baseline years and the years of follow-up, as occasions of the world."""
     before = time.occasions_of(time.years_before - design.baseline_years, time.years_before)

@@ -12,6 +12,7 @@ from design_sim.estimators.instrumental_variables import InstrumentalVariables
 from design_sim.estimators.likelihood_ratio import LikelihoodRatio
 from design_sim.estimators.logistic_mixed_model import LogisticMixedModel
 from design_sim.estimators.mixed_model import MixedModel
+from design_sim.estimators.partially_nested_model import PartiallyNestedModel
 from design_sim.estimators.permutation import Permutation
 from design_sim.estimators.poisson_mixed_model import PoissonMixedModel
 from design_sim.estimators.statsmodels_reference import StatsmodelsMixedLM, StatsmodelsOLS
@@ -22,6 +23,7 @@ ESTIMATORS: dict[str, type] = {
     "cluster_means": ClusterMeans,
     "clustered_regression": ClusteredRegression,
     "mixed_model": MixedModel,
+    "partially_nested_model": PartiallyNestedModel,
     "gee": Gee,
     "likelihood_ratio": LikelihoodRatio,
     "logistic_mixed_model": LogisticMixedModel,

@@ -24,7 +24,7 @@ class Status(IntEnum):
     TOO_FEW_CLUSTERS = 2
     """An arm is empty, or no degrees of freedom are left."""
     SINGULAR = 3
-    """The treatment cannot be told from the covariates."""
+    """The treatment cannot be told from the covariates, or from occasions."""
     NO_VARIATION = 4
     """The outcome does not vary, so that its standard error is 0 or unknown."""
     NOT_CONVERGED = 5
@@ -145,6 +145,11 @@ def needs_uptake(estimator: Estimator) -> bool:
 def needs_fidelity_score(estimator: Estimator) -> bool:
     """Whether an estimator reads the fidelity score at follow-up; it then says so by the same name."""
     return bool(getattr(estimator, "needs_fidelity_score", False))
+
+
+def needs_larger_clusters(estimator: Estimator) -> bool:
+    """Whether an estimator needs clusters of several families; it then says so by the same name."""
+    return bool(getattr(estimator, "needs_larger_clusters", False))
 
 
 def levels_below(estimator: Estimator) -> tuple[Literal["authority", "team", "worker", "family"], ...]:

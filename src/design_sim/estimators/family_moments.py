@@ -12,6 +12,7 @@ import numpy as np
 from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.estimators.covariates import covariates_of
+from design_sim.estimators.exposure_time import Effect, exposure_of, exposure_regressors
 from design_sim.numerics.mixed.intercept_model import ClusterMoments
 from design_sim.numerics.mixed.pooling import pool_cells
 from design_sim.panel import Panel
@@ -37,7 +38,10 @@ class Families:
     cells : Cells, (replicate, row, occasion)
         The outcome, with its sums of squares; nobody where a covariate is not known.
     regressors : list of float arrays, (replicate or 1, row or 1, occasion or 1)
-        The intercept's ones, effects of occasions, covariates, and the treatment last.
+        The intercept's ones, effects of occasions, effects by exposure time, covariates, and last the one
+        with the effect of treatment as its coefficient.
+    treated : bool array, (replicate or 1, row, occasion)
+        Whether they are treated.
     time : float array, (occasion,)
         The occasions, counted from the first.
     """
@@ -45,6 +49,7 @@ class Families:
     roster: Roster
     cells: Cells
     regressors: list[Floats]
+    treated: Bools
     time: Floats
 
     @classmethod
@@ -63,11 +68,14 @@ class Families:
             )
         values = _covariates(panel, covariates)
         cells = _complete(panel.cells.over(panel.follow_up), values)
-        regressors = [np.ones((1, 1, 1)), *_known(values), treated[:, :, :1].astype(np.float64)]
-        return cls(panel.roster, cells, regressors, np.zeros(1))
+        treated = treated[:, :, :1]
+        regressors = [np.ones((1, 1, 1)), *_known(values), treated.astype(np.float64)]
+        return cls(panel.roster, cells, regressors, treated, np.zeros(1))
 
     @classmethod
-    def by_occasion(cls, panel: Panel, covariates: tuple[str, ...]) -> "Families":
+    def by_occasion(
+        cls, panel: Panel, covariates: tuple[str, ...], effect: Effect = "immediate"
+    ) -> "Families":
         """Those observed at any occasion, with an effect of every occasion after the first."""
         values = _covariates(panel, covariates)
         cells = _complete(panel.cells, values)
@@ -75,17 +83,18 @@ class Families:
         ss = None if cells.ss is None else cells.ss[:, :, seen]
         cells = Cells(cells.n[:, :, seen], cells.mean[:, :, seen], ss)
         effects = list(np.eye(seen.size)[1:, np.newaxis, np.newaxis])
-        treated = panel.treated[:, :, seen].astype(np.float64)
-        regressors = [np.ones((1, 1, 1)), *effects, *_known(values), treated]
+        exposure = exposure_of(panel.treated)[:, :, seen]
+        shorter, asked = exposure_regressors(exposure, cells.n > 0, effect)
+        regressors = [np.ones((1, 1, 1)), *effects, *shorter, *_known(values), asked]
         time = panel.occasions[seen].astype(np.float64)
-        return cls(panel.roster, cells, regressors, time - time[:1])
+        return cls(panel.roster, cells, regressors, exposure > 0, time - time[:1])
 
     @property
     def both_arms(self) -> Bools:
         """Whether somebody was observed under treatment, and somebody not, (replicate or 1,)."""
-        seen, treated = self.cells.n > 0, self.regressors[-1] == 1
-        both: Bools = (seen & treated).any(axis=(1, 2)) & (seen & ~treated).any(axis=(1, 2))
-        return both
+        seen, treated = self.cells.n > 0, self.treated
+        arms = [np.asarray((seen & arm).any(axis=(1, 2))) for arm in (treated, ~treated)]
+        return arms[0] & arms[1]
 
     def asking_about(self, covariate: int) -> "Families":
         """The same with a covariate, counted from the last backwards (1), in the place of the treatment."""

@@ -129,6 +129,7 @@ class Gee(Stated):
         moments = f", moments {divisors} coefficients" if self.working == "exchangeable" else ""
         return (
             f"GEE, {self.family} with {link} link, {self.working} working correlation in a cluster{moments}; "
+            f"{'occasions have effects where treatment varies over them; ' * self.period_effects}"
             f"{scale}; {self.variance.replace('_', ' ')} standard error; {test}"
         )
 

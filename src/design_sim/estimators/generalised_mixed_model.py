@@ -68,7 +68,8 @@ class GeneralisedMixedModel(Stated):
         scale = what if self.report == "difference" else "coefficient on the link scale"
         test = "normal test" if self.df == "normal" else "t with clusters - cluster-constant regressors df"
         return (
-            f"{family} mixed model with a random intercept of the cluster, maximum likelihood ({how}); "
+            f"{family} mixed model with a random intercept of the cluster"
+            f"{', fixed effects of occasions' * self.period_effects}, maximum likelihood ({how}); "
             f"{scale}; standard error from the observed information; {test}"
         )
 

@@ -33,6 +33,7 @@ from pydantic import Field, model_validator
 
 from design_sim.arrays import Floats, Ints
 from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
+from design_sim.estimators.exposure_time import Effect
 from design_sim.estimators.family_change import family_changes
 from design_sim.estimators.family_moments import Families, Unit, members_of
 from design_sim.numerics.mixed.crossed_occasions import fit_crossed_occasions
@@ -71,6 +72,9 @@ class MixedModel(Stated):
     period_effects: bool = False
     """Whether every occasion has a fixed effect. All occasions are then read, also those before the start,
     and a family counts as treated from its start on, which need not be the same for all."""
+    effect: Effect = "immediate"
+    """The effect asked about: one from the start on, `immediate`; or of effects that may differ with every
+    occasion since the start their plain average, `by_exposure_time`, or the last, `longest_exposure`."""
     authority_by_occasion: bool = False
     """Whether every authority has a random effect at every occasion too (nested exchangeable), so that
     families of the same occasion are more alike; units of lower levels are then crossed with occasions."""
@@ -120,6 +124,8 @@ class MixedModel(Stated):
     @model_validator(mode="after")
     def _tells_occasions_apart(self) -> Self:
         effects = {"authority_by_occasion": self.authority_by_occasion, "random_slopes": self.random_slopes}
+        if self.effect != "immediate" and not self.period_effects:
+            raise ValueError(f"effect {self.effect!r} tells occasions apart and needs period_effects = true")
         for name in (name for name, stated in effects.items() if stated):
             if not self.period_effects:
                 raise ValueError(f"{name} tells occasions apart and needs period_effects = true")
@@ -138,6 +144,11 @@ class MixedModel(Stated):
             effects += f", {self.random_slopes} random slope of the cluster over time"
         periods = ", fixed effects of occasions" if self.period_effects else ""
         what = " of families' changes from before treatment to after it" if self.change else ""
+        periods += {
+            "immediate": "",
+            "by_exposure_time": ", average of effects by exposure time",
+            "longest_exposure": ", effects by exposure time, the longest one's",
+        }[self.effect]
         test = {
             "satterthwaite": "t with Satterthwaite df",
             "kenward_roger": "Kenward-Roger standard error and df",
@@ -147,7 +158,7 @@ class MixedModel(Stated):
 
     def coefficients(self, panel: Panel) -> dict[str, Floats]:
         """What each covariate adds for each of its units, (replicate,) by name."""
-        families = self._collected(panel)
+        families = self._families(panel)
         last = len(self.covariates)
         return {
             name: self._fit(families.asking_about(last - place)).estimate
@@ -164,7 +175,8 @@ class MixedModel(Stated):
             size. `TOO_FEW_CLUSTERS` where an arm is empty, authorities are no more than the regressors that
             are constant in an authority, or the variances
             cannot be told apart, as with one worker in every team. `SINGULAR` where a regressor is a
-            combination of the others, `NO_VARIATION` where families do not differ at all beyond what the
+            combination of the others, as where nobody is without treatment to tell an exposure time from an
+            occasion, `NO_VARIATION` where families do not differ at all beyond what the
             model gives them in common, `NOT_CONVERGED` where the search failed or a variance ratio has no
             bound.
 
@@ -174,7 +186,7 @@ class MixedModel(Stated):
             If the rows of the panel do not tell a level's units apart, or treatment changes after the start
             and `period_effects` is not set.
         """
-        families = self._collected(panel)
+        families = self._families(panel)
         if self.period_effects and families.time.size == 1:
             raise ValueError("period_effects needs several occasions, and the panel has one")
         fits = self._fit(families)
@@ -183,10 +195,10 @@ class MixedModel(Stated):
         df = np.full(1, np.inf) if self.df == "normal" else fits.df
         return t_estimates(fits.estimate, fits.std_error, df, panel.alpha, status)
 
-    def _collected(self, panel: Panel) -> Families:
+    def _families(self, panel: Panel) -> Families:
         """What it reads of a panel."""
         if self.period_effects:
-            return Families.by_occasion(panel, self.covariates)
+            return Families.by_occasion(panel, self.covariates, self.effect)
         return Families.after_start(family_changes(panel) if self.change else panel, self.covariates)
 
     def _fit(self, families: Families) -> InterceptFits | MixedFits:

@@ -58,7 +58,9 @@ class StatsmodelsOLS(Stated):
             n_authorities = np.unique(authority).size
             clustered = self.variance == "CR1S"
             df[replicate] = n_authorities - 1 if clustered else outcome.size - 2
-            if not _both_arms(regressors) or df[replicate] <= 0:
+            # An authority alone in its arm is fitted exactly: two such have rounding for a standard error.
+            few = outcome.size <= 2 or (clustered and n_authorities <= 2)
+            if few or not _both_arms(regressors):
                 status[replicate] = Status.TOO_FEW_CLUSTERS
                 continue
             if np.ptp(outcome) == 0:

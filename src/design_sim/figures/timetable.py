@@ -8,7 +8,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from design_sim.allocation import NEVER, Allocation
-from design_sim.designs.base import assigned_unit
+from design_sim.arrays import Ints
+from design_sim.designs.base import assigned_unit, own_workers_of
 from design_sim.figures.style import BLUE, GREY, INK, PALE, WIDTH, finished, legend, styled
 from design_sim.reading import first_allocations
 from design_sim.results import Results
@@ -19,12 +20,13 @@ from design_sim.world.settings import Time
 
 @dataclass(frozen=True)
 class Arm:
-    """Slots that start and stop together; of a large arm only some are drawn."""
+    """Slots that start, stop and are observed together; of a large arm only some are drawn."""
 
     n: int
     shown: int
     start: int
     stop: int
+    observed: frozenset[int]
 
     @property
     def height(self) -> int:
@@ -36,7 +38,8 @@ def allocations(results: Results) -> Figure:
     """Who is treated and observed when: every design in the first replicate of the first case."""
     case = results.sweep.cases[0]
     drawn = first_allocations(case)
-    rows = [_arms(allocation, case.scenario.studies[name]) for name, allocation in drawn.items()]
+    time = case.scenario.world.time
+    rows = [_arms(allocation, case.scenario.studies[name], time) for name, allocation in drawn.items()]
     heights = [max(sum(arm.height + 0.6 for arm in arms), 8) for arms in rows]
     with styled():
         tall = 0.6 + sum(0.105 * height + 0.36 for height in heights)
@@ -64,11 +67,27 @@ def allocations(results: Results) -> Figure:
         return finished(figure)
 
 
-def _arms(allocation: Allocation, study: Study) -> list[Arm]:
+def _arms(allocation: Allocation, study: Study, time: Time) -> list[Arm]:
     """The arms of the first replicate, earliest start first; a large one is cut short in the middle."""
-    found = arms_of(study, allocation)
+    found = _observed_alike(allocation, study, study.design.occasions(time)[0])
     whole, cut = max(20 // len(found), 4), max(12 // len(found), 2)
-    return [Arm(n, n if n <= whole else cut, start, stop) for start, stop, n in found]
+    return [Arm(n, n if n <= whole else cut, start, stop, seen) for start, stop, seen, n in found]
+
+
+def _observed_alike(
+    allocation: Allocation, study: Study, occasions: Ints
+) -> list[tuple[int, int, frozenset[int], int]]:
+    """Arms by start, stop and the occasions at which they are observed, and how many units each has."""
+    if allocation.observed is None:
+        seen = frozenset(occasions.tolist())
+        return [(start, stop, seen, n) for start, stop, n in arms_of(study, allocation)]
+    counts: dict[tuple[int, int, frozenset[int]], int] = {}
+    starts, stops = allocation.start[0].tolist(), allocation.stop[0].tolist()
+    for start, stop, seen_by in zip(starts, stops, allocation.observed[0], strict=True):
+        arm = start, stop, frozenset(occasions[seen_by].tolist())
+        counts[arm] = counts.get(arm, 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: (item[0][:2], min(item[0][2], default=0)))
+    return [(*arm, n) for arm, n in ordered]
 
 
 def _noun(study: Study) -> str:
@@ -80,10 +99,9 @@ def _noun(study: Study) -> str:
 def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm], noun: str) -> None:
     """The slots of one design over the years, or the units below them."""
     time = scenario.world.time
-    observed = set(scenario.studies[name].design.occasions(time)[0].tolist())
     top, ticks, labels = 0.0, [], []
     for arm in arms:
-        _arm(axes, arm, top, observed, time)
+        _arm(axes, arm, top, time)
         ticks.append(top + arm.height / 2)
         year = (arm.start - time.start) / time.per_year
         when = "" if arm.start in (time.start, NEVER) else f" from year {year:g}"
@@ -100,14 +118,14 @@ def _panel(axes: Axes, scenario: Scenario, name: str, arms: list[Arm], noun: str
     axes.set_title(plain(name))
 
 
-def _arm(axes: Axes, arm: Arm, top: float, observed: set[int], time: Time) -> None:
+def _arm(axes: Axes, arm: Arm, top: float, time: Time) -> None:
     """The slots of one arm, a box for each occasion that is treated or observed."""
     wide, gap = 1 / time.per_year, 0.03 / time.per_year
     cut = arm.shown // 2 if arm.n > arm.shown else arm.shown
     for row in range(arm.shown):
         y = top + row + (1.0 if row >= cut else 0.0)
         for occasion in range(time.occasions):
-            treated, seen = arm.start <= occasion < arm.stop, occasion in observed
+            treated, seen = arm.start <= occasion < arm.stop, occasion in arm.observed
             if treated or seen:
                 edge = BLUE if treated and seen else INK if seen else PALE
                 face = BLUE if treated and seen else "white" if seen else PALE
@@ -116,7 +134,7 @@ def _arm(axes: Axes, arm: Arm, top: float, observed: set[int], time: Time) -> No
                 axes.add_patch(box)
     if arm.n > arm.shown:
         axes.text(
-            ((min(observed) + max(observed) + 1) / 2 - time.start) * wide,
+            ((min(arm.observed) + max(arm.observed) + 1) / 2 - time.start) * wide,
             top + cut + 0.5,
             f"{arm.n - arm.shown} more",
             ha="center",
@@ -136,5 +154,7 @@ def _facts(scenario: Scenario, study: Study, allocation: Allocation) -> list[str
             f"survey: {sample.teams} teams × {sample.workers} workers ×",
             f"{sample.families} families in each authority",
         ]
+        if others := own_workers_of(study.design):
+            data.append(f"and {others} with a worker of their own")
     chance = "chance allocates" if getattr(allocation.law, "randomised", True) else "not allocated by chance"
     return [kind_of(study), f"outcome: {plain(study.design.outcome, 24)}", *data, chance]

@@ -42,8 +42,8 @@ class SurveyRows:
         Families that are seen.
     workers, teams : int arrays, (worker,)
         Which workers of an authority are sampled, and the team of each.
-    copies : int
-        Rows of every worker.
+    copies : int or int array, (slot x worker,)
+        Rows of every worker, or of each.
     treated : bool array or None, (replicate or 1, row)
         Whether a row's families are assigned to start, where families are assigned.
     turns : int
@@ -54,7 +54,7 @@ class SurveyRows:
     n: Floats
     workers: Ints
     teams: Ints
-    copies: int
+    copies: Ints | int
     treated: Bools | None = None
     turns: int = 1
 
@@ -72,22 +72,28 @@ class SurveyRows:
 def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     """Sample workers, and their families as a cell or one by one, and see who is seen.
 
-    Where families are assigned, the cells of a worker are two: those that start, and the others. Families of
-    another occasion are other ones, but for a cohort. Where they have a covariate, which a row has one of,
-    every family that is not followed stands in a row of its own that is empty at all occasions but its own.
+    Where families are assigned, the cells of a worker are two: those that start, and the others; one where
+    comparison families have workers of their own. Families of another occasion are other ones, but for a
+    cohort. Where they have a covariate, which a row has one of, every family that is not followed stands in a
+    row of its own that is empty at all occasions but its own.
     """
     sample = work.sampled
     occasions = work.occasions.size
-    workers, teams = sampled_workers(sample, work.world.settings.workers.per_team)
+    own_workers = work.allocation.own_workers
+    workers, teams = sampled_workers(sample, work.world.settings.workers.per_team, own_workers)
     turns, treated = work.turns, treated_families(work)
-    copies = sample.families * turns if singly else 1 if treated is None else 2
-    index = np.arange(work.unit.shape[1] * workers.size * copies) // copies
-    roster = Roster(index // workers.size, index // sample.workers, index)
-    taken = (teams < teams_present(work.world, work.unit, sample.teams)[:, :, np.newaxis]).astype(np.float64)
+    copies: Ints | int = sample.families * turns if singly else 1 if treated is None else 2
+    families: Ints | int = 1 if singly else sample.families
+    if own_workers:
+        _, families, copies = _workers_of_one_arm(work, singly=singly)
+    index = np.repeat(np.arange(work.unit.shape[1] * workers.size), copies)
+    roster = Roster(index // workers.size, _team_of(index, teams), index)
+    there = teams_present(work.world, work.unit, int(teams[-1]) + 1)
+    taken = (teams < there[:, :, np.newaxis]).astype(np.float64)
     taken = taken.reshape(taken.shape[0], -1, 1)
-    n = np.repeat((1 if singly else sample.families) * taken, copies, axis=1)
+    n = np.repeat(np.reshape(families, (-1, 1)) * taken, copies, axis=1)
     starting = work.allocation.families
-    if starting is not None and not singly:
+    if starting is not None and not singly and not own_workers:
         both = np.stack([starting, sample.families - starting], axis=2).reshape(starting.shape[0], -1, 1)
         n = both * np.repeat(taken, copies, axis=1)
     n = np.broadcast_to(n, (*n.shape[:2], occasions))
@@ -96,10 +102,38 @@ def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     return SurveyRows(roster, seen_of(work, roster, n, treated), workers, teams, copies, treated, turns)
 
 
-def sampled_workers(sample: "Sample", per_team: int) -> tuple[Ints, Ints]:
-    """Which workers of an authority a survey asks for, and the team of each: two arrays, (worker,)."""
+def _workers_of_one_arm(work: "Fieldwork", *, singly: bool) -> tuple[Bools, Ints, Ints]:
+    """Where comparison families have workers of their own: three arrays, (slot x worker,).
+
+    Whether a worker's families start, how many are in a row of hers, and how many rows she has.
+    """
+    sample, turns = work.sampled, work.turns
+    numbers = [sample.teams * sample.workers, work.allocation.own_workers]
+    families = [1 if singly else sample.families, 1]
+    copies = [sample.families * turns, turns] if singly else [1, 1]
+    of_slot = (np.repeat(each, numbers) for each in ([True, False], families, copies))
+    treated, n, rows = (np.tile(each, work.unit.shape[1]) for each in of_slot)
+    return treated, n, rows
+
+
+def _team_of(worker: Ints, teams: Ints) -> Ints:
+    """The team, numbered through the study, of workers numbered so; `teams` are those of a slot's workers."""
+    team: Ints = worker // teams.size * (teams[-1] + 1) + teams[worker % teams.size]
+    return team
+
+
+def sampled_workers(sample: "Sample", per_team: int, own_workers: int = 0) -> tuple[Ints, Ints]:
+    """Which workers of an authority a survey asks for, and the team of each: two arrays, (worker,).
+
+    Parameters
+    ----------
+    own_workers : int
+        How many more of them have a comparison family each: the workers of the teams that follow.
+    """
     teams = np.repeat(np.arange(sample.teams), sample.workers)
-    return teams * per_team + np.tile(np.arange(sample.workers), sample.teams), teams
+    workers = teams * per_team + np.tile(np.arange(sample.workers), sample.teams)
+    others = sample.teams * per_team + np.arange(own_workers)
+    return np.append(workers, others), np.append(teams, others // per_team)
 
 
 def treated_families(work: "Fieldwork") -> Bools | None:
@@ -110,6 +144,9 @@ def treated_families(work: "Fieldwork") -> Bools | None:
     starting = work.allocation.families
     if starting is None:
         return None
+    if work.allocation.own_workers:
+        treated, _, copies = _workers_of_one_arm(work, singly=work.singly)
+        return np.repeat(treated, copies)[np.newaxis]
     if not work.singly:
         return np.tile([True, False], starting.shape[1])[np.newaxis]
     place = np.repeat(np.arange(work.sampled.families), work.turns)
@@ -151,7 +188,7 @@ def seen_of(work: "Fieldwork", roster: Roster, n: Floats, treated: Bools | None 
     if treated is None:
         chance = roster.spread(work.reached, work.allocation.assigned)
     else:
-        chance = np.where(treated[:, :, np.newaxis], work.reached[:, :1], work.reached[:, 1:2])
+        chance = np.where(treated[:, :, np.newaxis], work.reached[:, :1], work.reached[:, -1:])
     shape = (work.world.n_replicates, *n.shape[1:])
     if work.followed:
         number = work.world.streams.rng("cohort_seen", work.outcome).random((*shape[:2], 1))
@@ -198,7 +235,8 @@ def _members(work: "Fieldwork", rows: SurveyRows, outcome: Surveyed, part: str) 
     """Standard normals behind the parts of teams or workers, (replicate, slot, worker)."""
     world, name = work.world, work.outcome
     if part == "team":
-        return enrolled(world.members("team_effect", work.sampled.teams, name), work.unit)[:, :, rows.teams]
+        drawn = world.members("team_effect", int(rows.teams[-1]) + 1, name)
+        return enrolled(drawn, work.unit)[:, :, rows.teams]
     competence = outcome.competence_correlation
     return worker_deviation(world, work.unit, rows.workers, "worker_effect", competence, name)
 

@@ -10,6 +10,7 @@ import pytest
 
 from design_sim.arrays import Floats, Ints
 from design_sim.numerics.mixed import fitting
+from design_sim.numerics.mixed.effect_test import SmallSample
 from design_sim.numerics.mixed.fitting import fit_profile
 from design_sim.numerics.mixed.intercept_model import ClusterMoments, Verdict
 from design_sim.numerics.mixed.nested_model import LeafMoments, MixedFits
@@ -233,3 +234,18 @@ def test_failures_have_their_verdicts() -> None:
     pair = np.repeat(np.arange(2), 32)
     plain = np.stack([np.ones((1, 64)), pair[np.newaxis] * 1.0], axis=2)
     assert verdict_of((pair,), n=np.full((1, 64), 2.0), regressors=plain, **none) == {Verdict.TOO_FEW}
+
+
+@pytest.mark.parametrize("small_sample", ["satterthwaite", "kenward_roger"])
+def test_leaves_without_observations_in_every_unit_leave_no_trace(small_sample: SmallSample) -> None:
+    """The fourth worker of every authority was seen by nobody: the fit is that without those workers."""
+    batch, (authority,) = random_batch(3)
+    n = np.random.default_rng(3).integers(1, 60, (3, 64)).astype(float)
+    n[:, 3::16] = 0
+    mean = np.where(n > 0, np.nan_to_num(batch.mean), np.nan)
+    whole = fit_nested_intercepts(replace(batch, n=n, mean=mean), (authority,), small_sample)
+    seen = n[0] > 0
+    part = replace(batch, n=n[:, seen], mean=mean[:, seen], regressors=batch.regressors[:, seen])
+    expected = fit_nested_intercepts(part, (authority[seen],), small_sample)
+    for name in NUMBERS:
+        np.testing.assert_allclose(getattr(whole, name), getattr(expected, name), rtol=1e-9)

@@ -267,3 +267,20 @@ def test_failures_have_their_verdicts() -> None:
     assert (verdict_of(regressors=aliased[:1], n=batch.n[:1]).verdict == Verdict.SINGULAR).all()
     assert (verdict_of(regressors=aliased, n=np.full((1, 8), 9.0)).verdict == Verdict.SINGULAR).all()
     assert (verdict_of(regressors=aliased[:1], n=np.full((1, 8), 9.0)).verdict == Verdict.SINGULAR).all()
+
+
+@pytest.mark.parametrize("n_regressors", [3, 4])
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_fewer_clusters_than_regressors_are_too_few(n_regressors: int, replicates: int) -> None:
+    """Two equal clusters and two covariates or more: a verdict, not an error, with regressors fixed or not."""
+    many = random_batch(3, n_regressors=n_regressors)
+    few = ClusterMoments(
+        n=np.full((1, 2), 5.0),
+        mean=many.mean[:, [0, 7]],
+        within=many.within,
+        regressors=many.regressors[:replicates, [0, 7]],
+        within_squares=many.within_squares,
+        within_products=many.within_products,
+    )
+    assert (fit_random_intercept(few).verdict == Verdict.TOO_FEW).all()
+    assert (fit_random_intercept(few, "kenward_roger").verdict == Verdict.TOO_FEW).all()

@@ -97,6 +97,8 @@ class Leaves:
         shape = self.n_columns, self.n_columns, *self.sums[0].shape[2:]
         jets = [np.zeros(shape) for _ in range(3)]
         for size, sums, present in zip(self.sizes, self.sums, self.present, strict=True):
+            if not present.size:
+                continue  # nobody was observed in the leaves at this place of their units
             growth = 1 + ratio[:, np.newaxis] * size
             weight = size / growth
             square = weight * weight

@@ -70,7 +70,8 @@ def fit_random_intercept(
     moments = moments.centred()
     fixed = moments.n.shape[0] == moments.regressors.shape[0] == moments.within_squares.shape[0] == 1
     with np.errstate(all="ignore"):
-        if moments.n.shape[0] == 1 and not np.ptp(moments.n) and not moments.within_squares.any():
+        equal = moments.n.shape[0] == 1 and not np.ptp(moments.n) and not moments.within_squares.any()
+        if equal and moments.regressors.shape[1] >= moments.regressors.shape[2]:
             return _closed_form(moments, verdict, small_sample)
         profile: Profile = Contrasts.of(moments) if fixed else CrossProducts.of(moments)
         verdict = np.where((verdict == Verdict.FITTED) & profile.singular, Verdict.SINGULAR, verdict)

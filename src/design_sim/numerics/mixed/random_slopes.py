@@ -70,10 +70,10 @@ def fit_random_slopes(
 
 
 def _flat(moments: ClusterMoments, profile: "SlopesProfile") -> Bools:
-    """Whether outcomes, given the regressors, vary by rounding alone, (replicate,)."""
-    squares = profile.at(profile.coordinates.prior, slice(None)).squares.value
+    """Whether outcomes, given the regressors, vary by rounding alone, (replicate,). Not if aliased."""
+    at = profile.at(profile.coordinates.prior, slice(None))
     mean = np.where(moments.n > 0, moments.mean, 0.0)
-    flat: Bools = ~(squares > 1e-24 * (moments.n * mean**2).sum(axis=1))
+    flat: Bools = ~(at.squares.value > 1e-24 * (moments.n * mean**2).sum(axis=1)) & ~at.aliased
     return flat
 
 

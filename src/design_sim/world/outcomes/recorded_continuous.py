@@ -13,7 +13,7 @@ from pydantic import Field
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.stated import NotNegative, Positive
+from design_sim.stated import NotNegative, Positive, Quantity
 from design_sim.world.delivery import Delivery, Fieldwork, Sample, uptake_of
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.outcome import (
@@ -36,11 +36,11 @@ class RecordedContinuous(OverTime):
 
     kind: Literal["continuous"] = "continuous"
     source: Literal["record"] = "record"
-    mean: float = 0.0
+    mean: Quantity = 0.0
     """Mean without any framework at the start, in the outcome's units."""
-    effect: float
+    effect: Quantity
     """Effect of the framework at fidelity 1 on a family that takes part, in the outcome's units."""
-    trend: float = 0.0
+    trend: Quantity = 0.0
     """National change a year, in the outcome's units; the first year after the start has the stated mean."""
     authority_sd: NotNegative
     """Standard deviation between authorities of a year's true mean."""

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
+from design_sim.stated import Quantity
 from design_sim.world.counts import Counted, count_cells, deliver_counts, draw_events, unit_shape
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
@@ -48,10 +49,10 @@ class RecordedCount(OverTime):
     mean: Mean
     """Mean rate over authorities without any framework at the start: events a year for `per` units of the
     denominator."""
-    effect: float
+    effect: Quantity
     """Mean difference of the rate that the framework makes at fidelity 1 over those who take part, a share
     effect / mean of each authority's own rate; above -mean."""
-    trend: float = 0.0
+    trend: Quantity = 0.0
     """National change of the mean rate in a year; the first year after the start has the stated mean."""
     per: Annotated[float, Field(ge=1, le=1e9)] = 10_000.0
     """Units of the denominator that the rate is stated for."""

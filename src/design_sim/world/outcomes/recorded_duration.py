@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.stated import Positive
+from design_sim.stated import Positive, Quantity
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import children_of, enrolled
 from design_sim.world.durations import Lasted, deliver_durations, draw_mean_durations, gamma_shape
@@ -43,10 +43,10 @@ class RecordedDuration(OverTime):
     """Mean duration in years over authorities, without any framework, at the start."""
     sd: Positive
     """Standard deviation in years over all families in a year, those of all authorities together."""
-    effect: float
+    effect: Quantity
     """Mean difference in years that the framework makes at fidelity 1 to a family that takes part, a share
     effect / mean of its duration; above -mean."""
-    trend: float = 0.0
+    trend: Quantity = 0.0
     """National change of the mean in a year, in years; the first year after the start has the stated
     mean."""
     log_sd: Annotated[float, Field(ge=0, le=3)] = 0.2

@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from design_sim.arrays import Floats, Ints
 from design_sim.cells import Cells
 from design_sim.roster import Roster
-from design_sim.stated import Positive
+from design_sim.stated import Positive, Quantity
 from design_sim.world.bounded import (
     HeldNormal,
     centre_of_mean,
@@ -54,25 +54,22 @@ if TYPE_CHECKING:
     from design_sim.world.draw import World
 
 
-Bound = Annotated[float, Field(ge=-1e12, le=1e12)]
-
-
 class SurveyedContinuous(Surveyed):
     """A continuous outcome that a study collects from the families it samples."""
 
     kind: Literal["continuous"] = "continuous"
     source: Literal["survey"] = "survey"
-    mean: float = 0.0
+    mean: Quantity = 0.0
     """Mean without any framework at the start, in the outcome's units."""
     sd: Positive = 1.0
     """Standard deviation over families and authorities."""
-    bounds: Annotated[tuple[Bound, Bound], Field(strict=False)] | None = None
+    bounds: Annotated[tuple[Quantity, Quantity], Field(strict=False)] | None = None
     """The lowest and the highest possible score, such as [0, 95]; none if not given. `icc`, `covariate` and
     `sibling_correlation` are then of the latent score, which the bounds cut off."""
-    effect: float
+    effect: Quantity
     """Effect of the framework at fidelity 1 on a family that takes part, in the outcome's units; with bounds
     on the average family."""
-    trend: float = 0.0
+    trend: Quantity = 0.0
     """National change a year, in the outcome's units; the first year after the start has the stated mean."""
     better: Better = "higher"
 

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from design_sim.arrays import Floats, Ints
+from design_sim.stated import Quantity
 from design_sim.world.counts import Counted, deliver_counts, draw_events
 from design_sim.world.delivery import Delivery, Fieldwork, Sample
 from design_sim.world.draw import enrolled
@@ -36,10 +37,10 @@ class SurveyedCount(OverTime):
     source: Literal["survey"] = "survey"
     mean: Annotated[float, Field(ge=1e-6, le=1_000)]
     """Mean number of events of a family, over authorities, without any framework, at the start."""
-    effect: float
+    effect: Quantity
     """Mean difference that the framework makes at fidelity 1 to a family that takes part, a share
     effect / mean of its authority's own mean; above -mean."""
-    trend: float = 0.0
+    trend: Quantity = 0.0
     """National change of the mean in a year; the first year after the start has the stated mean."""
     log_sd: Annotated[float, Field(ge=0, le=3)] = 0.2
     """Standard deviation of the logarithm of a year's true mean between authorities (assumption)."""

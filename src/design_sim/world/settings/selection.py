@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from design_sim.stated import OpenShare, Share, Stated
+from design_sim.stated import OpenShare, Quantity, Share, Stated
 
 
 class Rating(Stated):
@@ -38,16 +38,16 @@ class Adoption(Stated):
 
     authorities: Annotated[int, Field(ge=1)] = 9
     """How many would adopt: the set that the average `adopters` is taken over."""
-    quality_weight: float = 0.0
+    quality_weight: Quantity = 0.0
     """Above 0, better authorities adopt; below 0, worse ones (assumption)."""
-    deprivation_weight: float = 0.0
+    deprivation_weight: Quantity = 0.0
     """Above 0, deprived authorities adopt (assumption)."""
-    requires_improvement_weight: float = 0.0
+    requires_improvement_weight: Quantity = 0.0
     """Above 0, authorities whose rating requires improvement adopt (assumption), as in the eligibility of
     the national stepped-wedge trials."""
-    bad_year_weight: float = 0.0
+    bad_year_weight: Quantity = 0.0
     """Above 0, authorities adopt after a bad year on `bad_year_outcome` (assumption)."""
-    worsening_weight: float = 0.0
+    worsening_weight: Quantity = 0.0
     """Above 0, authorities adopt where `bad_year_outcome` has been getting worse (assumption)."""
     bad_year_outcome: str | None = None
     """A recorded outcome; needed where `bad_year_weight` or `worsening_weight` is not 0."""

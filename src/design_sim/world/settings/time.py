@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from design_sim.arrays import Floats, Ints
-from design_sim.stated import Share, Stated
+from design_sim.stated import Quantity, Share, Stated
 
 
 class Time(Stated):
@@ -61,7 +61,7 @@ class Shock(Stated):
 
     year: Annotated[int, Field(ge=-30, le=29)]
     """The year, counted from the start: 0 is the first after it, -1 the last before."""
-    change: float = 0.0
+    change: Quantity = 0.0
     """What it adds to the national mean, in the outcome's units (assumption)."""
     authority_sd: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Standard deviation between authorities of how it hits them, in standard deviations between authorities
