@@ -15,6 +15,7 @@ FLOORS = {
         "tally",
         "performance",
         "clusters",
+        "cohorts",
         "scenario",
         "simulate",
         "mechanisms",
@@ -24,6 +25,7 @@ FLOORS = {
         "panel_data",
         "calibration",
         "observations",
+        "followed",
         "analysis",
     ],
     5: [

@@ -195,6 +195,7 @@ INVENTORY = [
     Row("point/nested_unb", "*", ("estimators/test_mixed_model_levels.py",)),
     Row("point/exposure_time", "*", ("estimators/test_exposure_time.py",)),
     Row("point/wedge_unb", "*", ("estimators/test_mixed_model_occasions.py",)),
+    Row("point/cohort_*", "*", ("estimators/test_families_followed.py",)),
     Row("point/poisson_8x5", "*", ("estimators/test_logistic_mixed_model.py",)),
     # Rates of simulations and of integrals
     Row("mc/mc_lmm_*", "*", ("estimators/test_mixed_model.py",)),

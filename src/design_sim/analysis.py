@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from design_sim.errors import ScenarioError
 from design_sim.estimators import ESTIMATORS, Estimator, Status
 from design_sim.estimators.base import levels_below, needs_fidelity_score, needs_uptake, outcomes_of
 from design_sim.faults import nearest, validate
+from design_sim.followed import OWN_BASELINE, followed
 from design_sim.observations import Observations, observations_of, panel_of
 from design_sim.panel import Panel
 from design_sim.roster import Level, Roster
-from design_sim.tabular import read_table
+from design_sim.tabular import has_column, read_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -112,7 +113,8 @@ def analyse(
     uptake : str, optional
         Column of whether, or how much of, treatment was taken up; for `instrumental_variables`.
     covariates : sequence of str
-        Columns of numbers to adjust for.
+        Columns of numbers to adjust for. `own_baseline`, where there is no such column, is each family's mean
+        outcome before treatment begins, computed where `family` and `occasion` are given.
     clusters : {"authority", "team", "worker", "row"}
         What is taken as independent; rows are families where they have a column, and observations where not.
     options : mapping, optional
@@ -136,9 +138,12 @@ def analyse(
     asked = {"team": team, "worker": worker, "family": family, "occasion": occasion}
     asked |= {"stratum": stratum, "uptake": uptake}
     columns |= {role: column for role, column in asked.items() if column is not None}
+    computed = OWN_BASELINE in covariates and not has_column(data, OWN_BASELINE)
+    in_table = [name for name in covariates if not (computed and name == OWN_BASELINE)]
     _refuse_wrong(model, columns, covariates, clusters, alpha, seed)
-    frame, where = read_table(data, columns | {f"covariate {name}": name for name in covariates})
-    observations = observations_of(frame, columns, covariates, where)
+    frame, where = read_table(data, columns | {f"covariate {name}": name for name in in_table})
+    observations = observations_of(frame, columns, in_table, where)
+    observations = followed(observations, model, where, computed=computed)
     _refuse_values(model, observations, where)
     singly = model.needs == "families" or clusters == "row"
     panel = panel_of(observations, where, singly=singly, alpha=alpha)
@@ -310,14 +315,15 @@ def _unless(model: Estimator) -> str:
     return ""
 
 
-def _merged(roster: Roster, below: Sequence[Level]) -> list[str]:
+def _merged(roster: Roster, below: Sequence[Literal["authority", "team", "worker", "family"]]) -> list[str]:
     """Levels that the estimator tells apart and the table does not, as faults."""
-    levels: list[Level] = ["authority", *below]
+    n_units = {level: roster.n_units("row" if level == "family" else level) for level in below}
+    n_units = {"authority": roster.n_units("authority"), **n_units}
     return [
         f"{level}: every {'cluster' if above == 'authority' else above} holds one {level}; "
         "the two cannot be told apart"
-        for above, level in pairwise(levels)
-        if roster.n_units(level) == roster.n_units(above)
+        for above, level in pairwise(n_units)
+        if n_units[level] == n_units[above]
     ]
 
 

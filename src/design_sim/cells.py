@@ -118,9 +118,15 @@ def pooled_occasions(cells: Cells, period: Ints) -> Cells:
         The period of every occasion, from 0.
     """
     each = [cells.over(period == one) for one in range(int(period.max()) + 1)]
-    n, mean = (np.concatenate([getattr(of, name) for of in each], axis=2) for name in ("n", "mean"))
+    n, mean = (_side_by_side([getattr(of, name) for of in each]) for name in ("n", "mean"))
     known = [of.ss for of in each if of.ss is not None]
-    return Cells(n, mean, np.concatenate(known, axis=2) if len(known) == len(each) else None)
+    return Cells(n, mean, _side_by_side(known) if len(known) == len(each) else None)
+
+
+def _side_by_side(occasions: list[Floats]) -> Floats:
+    """Arrays (replicate or 1, row, occasion) one after the other."""
+    axis = max(each.shape[0] for each in occasions)
+    return np.concatenate([np.broadcast_to(each, (axis, *each.shape[1:])) for each in occasions], axis=2)
 
 
 def _known(values: Floats, n: Floats) -> Floats:

@@ -7,6 +7,7 @@ common.
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 
 from design_sim.designs.base import UNITS, Unit
 from design_sim.estimators import Estimator
@@ -16,7 +17,13 @@ from design_sim.world.outcomes import Outcome
 
 
 def cluster_faults(
-    estimator: Estimator, clusters: Unit, unit: Unit, outcome: Outcome | None, *, beside_covariate: bool
+    estimator: Estimator,
+    clusters: Unit,
+    unit: Unit,
+    outcome: Outcome | None,
+    *,
+    followed: bool,
+    beside_covariate: bool,
 ) -> Iterator[str]:
     """Clusters that an answer cannot have, or that its estimator cannot take; `key: reason` each.
 
@@ -24,6 +31,8 @@ def cluster_faults(
     ----------
     clusters, unit : {"authority", "team", "worker", "family"}
         What the answer takes as independent, and what the design assigns.
+    followed : bool
+        Whether families are the same at all occasions.
     beside_covariate : bool
         Whether an answer of the study adjusts for a covariate of families.
     """
@@ -39,12 +48,12 @@ def cluster_faults(
             f"clusters: {estimator.estimator} needs to know what treated families have in common; 'worker' "
             "would do"
         )
-    if clusters == "family" and estimator.needs_before:
+    if clusters == "family" and estimator.needs_before and not followed:
         yield (
             f"clusters: {estimator.estimator} compares clusters with what they were before the start, when "
-            "the families are others"
+            "the families are others (but for sample.cohort = true)"
         )
-    if estimator.by_allocation and unit == "family" and beside_covariate:
+    if estimator.by_allocation and unit == "family" and beside_covariate and not followed:
         yield (
             f"estimator: {estimator.estimator} draws on how families were dealt out, which cannot be had "
             "beside an answer that adjusts for their covariate"
@@ -73,17 +82,23 @@ def level_faults(
     if sample is None:
         yield f"{levels[0]} has no meaning for an outcome on record, which is known by authority"
         return
+    if "family" in levels and not sample.cohort:
+        yield (
+            "family tells families from their observations, and the study observes other families at every "
+            "occasion (sample.cohort is false)"
+        )
+        return
     for level in levels:
         if UNITS.index(level) <= UNITS.index(clusters):
             yield f"{level} is no level below the clusters, which are each {clusters}"
             return
-    counts = {
-        ("authority", "team"): sample.teams,
-        ("authority", "worker"): sample.teams * sample.workers,
-        ("team", "worker"): sample.workers,
-        ("team", "family"): sample.workers * sample.families * occasions,
-        ("worker", "family"): sample.families * occasions,
-    }
-    for above, below in pairwise((clusters, *levels, "family")):
-        if counts[above, below] == 1:
-            yield f"the study samples one {below} in every {above}, and cannot tell the two apart"
+    within = {"team": sample.teams, "worker": sample.workers, "family": sample.families, "": occasions}
+    order = ["authority", *within]
+    for above, below in pairwise((clusters, *levels, "")):
+        between = order[order.index(above) + 1 : order.index(below) + 1]
+        if prod(within[level] for level in between) > 1:
+            continue
+        if above == "family":
+            yield "the answer reads one occasion of every family, and cannot tell the two apart"
+        else:
+            yield f"the study samples one {below or 'family'} in every {above}, and cannot tell the two apart"

@@ -3,13 +3,16 @@
 In this order: pilots that left are replaced; families that do not consent or are lost at random are never
 seen (fewer are drawn, which is exact); others are lost for their outcome; what is seen is measured with
 error; observers who know the arm shade it; figures of whole authorities and years go missing; pilots that
-left are dropped or censored. Each is off by default, and then draws nothing.
+left are dropped or censored. Each is off by default, and then draws nothing. Of a cohort, whoever is lost
+stays lost.
 
 Decision: where loss depends on the outcome, the stated loss is that of families whose outcomes are those
 without any framework, on average over them: the share that a report of the trial would give, rather than the
 chance of a family at the mean, whom nobody can find. An effect that improves outcomes then keeps more
 families, and the null twin has the stated loss. The outcome that counts is the true one, and families are
-drawn singly.
+drawn singly. In a cohort that of the first follow-up counts, and decides for all later ones: so the stated
+loss is that of the first follow-up, and of all. All occasions of a wedge are follow-up, so that of its cohort
+the lost are never seen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +42,8 @@ COVARIATES = {
     "deprivation": "deprivation of the authority, standardised",
     "rating": "last inspection rating before the start, 0 inadequate to 3 outstanding",
     "covariate": "covariate of each family, as the outcome states it (outcomes.NAME.covariate), standardised",
+    "own_baseline": "mean outcome of each family in the years before the start, as measured; of families "
+    "that are followed from before it (sample.cohort with baseline_years)",
     "competence": "competence of each sampled worker, as the study measures it "
     "(measurement.competence_reliability), standardised",
     "fidelity_score": "score of the authority's fidelity in the audit that the world states (world.audit): "
@@ -46,7 +51,9 @@ COVARIATES = {
 }
 """What an analyst can adjust for, by name."""
 OF_FAMILIES = frozenset({"covariate"})
-"""The covariates that families of a worker differ in."""
+"""The covariates that families of a worker differ in, as their outcome states them."""
+OF_COHORTS = frozenset({"own_baseline"})
+"""The covariates that families of a worker differ in, as they were before the start."""
 OF_WORKERS = frozenset({"competence"})
 """The covariates that workers of an authority differ in, and families of a worker not."""
 
@@ -163,6 +170,8 @@ def measured(
     delivery: Delivery,
     outcome: tuple[str, Cells],
     follow_up: Bools,
+    *,
+    followed: bool = False,
 ) -> Cells:
     """An outcome of a delivery as it is on the analyst's table, (replicate, row, occasion).
 
@@ -172,12 +181,18 @@ def measured(
         The true outcome; stated study and null twin meet the same errors.
     follow_up : bool array, (occasion,)
         The occasions by which families may be lost.
+    followed : bool
+        Whether a row is the same family at all occasions.
     """
     name, cells = outcome
     if measurement.loss_by_outcome:
-        chance = loss_chance(measurement, world, allocation, delivery, outcome) * follow_up
-        draw = world.streams.rng("loss_by_outcome", name).random(cells.mean.shape)
-        cells = without(cells, draw < chance)
+        chance = loss_chance(measurement, world, allocation, delivery, outcome)
+        shape = cells.mean.shape
+        if followed:
+            first = int(np.argmax(follow_up))
+            chance, shape = chance[:, :, first : first + 1], (*shape[:2], 1)
+        draw = world.streams.rng("loss_by_outcome", name).random(shape)
+        cells = without(cells, draw < chance * follow_up)
     if measurement.reliability < 1:
         total = world.outcomes[name].sd
         sd = total * np.sqrt(measurement.error_ratio)
@@ -304,8 +319,11 @@ def observe(
     by_authority = {
         name: _covariate(name, world, allocation, roster, outcome, follow_up)
         for name in covariates
-        if name not in OF_FAMILIES | OF_WORKERS
+        if name not in OF_FAMILIES | OF_COHORTS | OF_WORKERS
     }
+    of_rows = dict(known or {})
+    if OF_COHORTS.intersection(covariates):
+        of_rows["own_baseline"] = outcome.over(~follow_up).mean[:, :, 0]
     scored = None
     if world.settings.audit and allocation.assigned == "authority":
         scored = observed_score(world, allocation, int(occasions[-1]))
@@ -318,7 +336,7 @@ def observe(
         law=allocation.law,
         assigned=allocation.assigned,
         alpha=alpha,
-        covariates=dict(known or {})
+        covariates=of_rows
         | {name: roster.spread(values, "authority") for name, values in by_authority.items()},
         fidelity_score=scored,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from design_sim.allocation import NEVER, Randomisation
-from design_sim.arrays import Floats, Ints
+from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.errors import ScenarioError
 from design_sim.panel import Panel
@@ -127,7 +127,7 @@ def panel_of(of: Observations, where: str, *, singly: bool, alpha: float = 0.05)
         If a family stands twice at an occasion, treatment is taken away again, or a unit of allocation lies
         in two strata.
     """
-    units = _nested(of)
+    units = units_of(of)
     if "family" in of.unit:
         _refuse_duplicates(units["row"], of.occasion, where)
     level, start = _starts(of, units, where)
@@ -175,7 +175,7 @@ def panel_of(of: Observations, where: str, *, singly: bool, alpha: float = 0.05)
     )
 
 
-def _nested(of: Observations) -> dict[str, Ints]:
+def units_of(of: Observations) -> dict[str, Ints]:
     """Authority, team, worker and row of every observation, each within what is above it."""
     above = of.unit["authority"]
     units = {"authority": np.unique(above, return_inverse=True)[1]}
@@ -188,6 +188,27 @@ def _nested(of: Observations) -> dict[str, Ints]:
     else:
         units["row"] = np.arange(above.size)
     return units
+
+
+def starts_of_units(of: Observations, where: str) -> Ints:
+    """First treated occasion of the units of the highest level at which treatment is the same for all."""
+    return _starts(of, units_of(of), where)[1]
+
+
+def chosen(of: Observations, rows: Bools) -> Observations:
+    """Some of the observations; the others count as left out."""
+    if rows.all():
+        return of
+    return Observations(
+        outcome=of.outcome[rows],
+        treated=of.treated[rows],
+        unit={level: codes[rows] for level, codes in of.unit.items()},
+        occasion=of.occasion[rows],
+        covariates={name: values[rows] for name, values in of.covariates.items()},
+        uptake=None if of.uptake is None else of.uptake[rows],
+        stratum=None if of.stratum is None else of.stratum[rows],
+        n_missing=of.n_missing + int((~rows).sum()),
+    )
 
 
 def _combined(codes: Sequence[Ints]) -> Ints:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from design_sim.clusters import cluster_faults, level_faults
+from design_sim.cohorts import cohort_answer_faults, cohort_faults, follows_families, is_followed
 from design_sim.designs import Design
 from design_sim.designs.base import Unit, assigned_unit, own_workers_of
 from design_sim.errors import ScenarioError
@@ -13,7 +14,7 @@ from design_sim.estimators import Estimator
 from design_sim.estimators.base import needs_fidelity_score, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
-from design_sim.measurement import COVARIATES, OF_FAMILIES, OF_WORKERS, measurement_faults
+from design_sim.measurement import COVARIATES, OF_COHORTS, OF_FAMILIES, OF_WORKERS, measurement_faults
 from design_sim.world.delivery import LARGEST, Resolution
 from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
@@ -108,7 +109,7 @@ def needs_families(study: Study, answer: Answer) -> bool:
     """Whether an answer reads families singly, a covariate that they differ in, or has them as clusters."""
     estimator = answer.estimator
     singly = estimator.needs == "families" or not OF_FAMILIES.isdisjoint(estimator.covariates)
-    return singly or study.clusters_of(answer) == "family"
+    return singly or follows_families(estimator) or study.clusters_of(answer) == "family"
 
 
 def asks_of_families(study: Study) -> bool:
@@ -125,6 +126,7 @@ def drawn_resolution(study: Study, outcome: Outcome, resolution: str) -> Resolut
     """The resolution that is drawn: single families where answers get them, or are not exchangeable."""
     measurement = study.design.measurement
     singly = outcome.drawn_singly or (measurement is not None and measurement.drawn_singly)
+    singly = singly or is_followed(study.design)
     return "unit" if singly else wanted_resolution(study, resolution)
 
 
@@ -148,6 +150,7 @@ def scenario_faults(
     if len(sound) == len(studies):
         faults += _unused_faults(world, outcomes, sound)
         faults += _competence_faults(world, sound)
+        faults += cohort_faults(outcomes, {name: study.design for name, study in sound.items()}, world)
     for name, study in sound.items():
         path = f"designs.{name}"
         faults += _design_faults(world, outcomes, path, study)
@@ -289,7 +292,7 @@ def _size_faults(
         rows += own_workers_of(design)
     elif assigned_unit(design) == "family" and not families:
         rows *= 2
-    if asks_of_families(study):
+    if asks_of_families(study) and not is_followed(design):
         rows *= design.occasions(world.time)[0].size
     slots = min(design.n_enrolled(world), world.authorities)
     members = design.sample.teams * world.workers.per_team + own_workers_of(design) if design.sample else 1
@@ -322,8 +325,9 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
             f"{path}.estimator: {estimator.estimator!r} needs a score of fidelity in each authority, and the "
             f"design assigns each {assigned_unit(study.design)}"
         )
-    before = study.design.staggered and "baseline" not in estimator.covariates
-    if follow_up.all() and not before and (estimator.needs_before or "baseline" in estimator.covariates):
+    baselines = {"baseline", *OF_COHORTS}.intersection(estimator.covariates)
+    before = study.design.staggered and not baselines
+    if follow_up.all() and not before and (estimator.needs_before or baselines):
         yield (
             f"{path}: needs the outcome before the start, and the design observes none "
             "(baseline_years or years_before)"
@@ -335,6 +339,7 @@ def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer
         )
     clusters = study.clusters_of(answer)
     occasions = int(follow_up.size if estimator.needs_before else follow_up.sum())
+    yield from (f"{path}.{fault}" for fault in cohort_answer_faults(estimator, study.design))
     yield from (
         f"{path}.levels: {fault}"
         for fault in level_faults(estimator, study.design.sample, occasions, clusters)
@@ -397,6 +402,11 @@ def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: An
             )
     clusters, unit = study.clusters_of(answer), assigned_unit(study.design)
     found_faults = cluster_faults(
-        estimator, clusters, unit, outcome, beside_covariate=asks_of_families(study)
+        estimator,
+        clusters,
+        unit,
+        outcome,
+        followed=is_followed(study.design),
+        beside_covariate=asks_of_families(study),
     )
     yield from (f"{path}.{fault}" for fault in found_faults)

@@ -183,7 +183,10 @@ def _panel(
     """Measure and observe one outcome of a delivery."""
     world, allocation, design = fieldwork.world, fieldwork.allocation, study.design
     if design.measurement is not None:
-        cells = measured(design.measurement, world, allocation, delivery, (design.outcome, cells), follow_up)
+        outcome, followed = (design.outcome, cells), fieldwork.followed
+        cells = measured(
+            design.measurement, world, allocation, delivery, outcome, follow_up, followed=followed
+        )
     roster = delivery.roster
     if allocation.observed is not None:
         cells = without(cells, ~roster.spread(allocation.observed, "authority"))

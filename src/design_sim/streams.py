@@ -72,6 +72,8 @@ COMPONENTS = {
     "dealing": 110,
     "takers": 111,
     "resampling": 120,
+    "family_kept": 130,
+    "cohort_seen": 131,
 }
 """The number of each component; a number is never given to another component."""
 

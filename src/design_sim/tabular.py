@@ -55,6 +55,16 @@ def read_table(table: "DataFrame | str | Path", columns: Mapping[str, str]) -> "
         raise ScenarioError([f"is not a table of comma-separated values: {said}"], str(path)) from None
 
 
+def has_column(table: "DataFrame | str | Path", column: str) -> bool:
+    """Whether a table has a column of a name; not where its file cannot be read, which `read_table` says."""
+    if not isinstance(table, str | Path):
+        return column in table.columns
+    try:
+        return column in _header_of(Path(table))
+    except (OSError, ValueError, csv.Error):
+        return False
+
+
 def _header_of(path: Path) -> list[str]:
     """The names of the columns, every row having been found to have as many fields.
 

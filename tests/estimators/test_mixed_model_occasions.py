@@ -273,7 +273,6 @@ def test_staggered_starts_need_effects_of_occasions() -> None:
     [
         ({"authority_by_occasion": True}, "needs period_effects"),
         ({"random_slopes": "correlated"}, "needs period_effects"),
-        (EXCHANGEABLE | {"levels": ["authority", "worker"]}, "level authority alone"),
         (
             HUSSEY_HUGHES | {"random_slopes": "uncorrelated", "levels": ["authority", "team"]},
             "authority alone",

@@ -187,3 +187,78 @@ def test_impossible_baselines_are_refused() -> None:
         theory.cluster_mean_correlation(20, 0.05, 70)
     with pytest.raises(ValueError, match="n_treated_first"):
         theory.crossover_variance(0, 4, 20, 0.05, 0.8)
+
+
+@pytest.mark.reference("formulas", "frison_pocock_")
+def test_families_that_are_clusters_make_a_cohort_of_frison_and_pocock(case: Case) -> None:
+    """With one family in every cluster its own baseline is its cluster's."""
+    given = case["inputs"]
+    occasions = given["pre"], given["post"]
+    for how in (*ANALYSES, "own_baseline"):
+        expected = case["expected"]["variance_factor"]["ANCOVA" if how == "own_baseline" else how.upper()]
+        found = theory.cohort_variance((20, 30), occasions, 1, 0.0, 1.0, given["rho"], how)  # type: ignore[arg-type]
+        assert found == pytest.approx(expected * (1 / 20 + 1 / 30), rel=1e-12)
+
+
+@pytest.mark.reference("formulas", "ancova_crt_")
+def test_cohorts_of_clusters_agree_with_the_reference(case: Case) -> None:
+    """One baseline and one follow-up are the design effects of Teerenstra et al. over families in all."""
+    given = case["inputs"]
+    design = given["m"], given["icc"], given["cluster_autocorrelation"], given["subject_autocorrelation"]
+    found = theory.cohort_variance((8, 8), (1, 1), *design, "ancova")
+    assert found == pytest.approx(2 * case["expected"]["total_inflation_ANCOVA"] / (8 * given["m"]), rel=1e-8)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 1), (2, 3)])
+@pytest.mark.parametrize("cluster_autocorrelation", [1.0, 0.6])
+def test_constrained_baselines_have_the_variance_of_generalised_least_squares(
+    before: int, after: int, cluster_autocorrelation: float
+) -> None:
+    """Every observation in a row, arms alike before the start: (X'V^-1 X)^-1 in dense matrices."""
+    n_clusters, m, icc, own = (3, 2), 4, 0.15, 0.5
+    occasions, clusters = before + after, sum(n_clusters)
+
+    def alike(r: float) -> Any:
+        return np.full((occasions, occasions), r) + (1 - r) * np.eye(occasions)
+
+    of_cluster = np.kron(np.ones((m, m)), icc * alike(cluster_autocorrelation))
+    of_cluster += np.kron(np.eye(m), (1 - icc) * alike(own))
+    covariance = np.kron(np.eye(clusters), of_cluster)
+    periods = np.tile(np.eye(occasions), (clusters * m, 1))
+    treated = np.repeat(np.arange(clusters) < n_clusters[0], m * occasions)
+    effect = treated & np.tile(np.arange(occasions) >= before, clusters * m)
+    design = np.column_stack([periods, effect])
+    variance = np.linalg.inv(design.T @ np.linalg.solve(covariance, design))[-1, -1]
+    found = theory.cohort_variance(
+        n_clusters, (before, after), m, icc, cluster_autocorrelation, own, "ancova"
+    )
+    assert found == pytest.approx(variance, rel=1e-10)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 3)])
+def test_a_slope_on_families_own_baselines_leaves_what_simulated_trials_have(before: int, after: int) -> None:
+    """Least squares with one slope for all levels, in large trials, whose slope hardly varies."""
+    n_trials, clusters, m, icc, stay, own = 2_000, 40, 6, 0.2, 0.5, 0.7
+    rng = np.random.default_rng(12)
+
+    def parts(shape: tuple[int, ...], r: float) -> Any:
+        kept = rng.standard_normal((*shape, 1))
+        return np.sqrt(r) * kept + np.sqrt(1 - r) * rng.standard_normal((*shape, before + after))
+
+    y = np.sqrt(icc) * parts((n_trials, clusters, 1), stay)
+    y = y + np.sqrt(1 - icc) * parts((n_trials, clusters, m), own)
+    x, y = y[..., :before].mean(axis=-1), y[..., before:].mean(axis=-1)
+    x, y = (side.reshape(n_trials, 2, -1) for side in (x, y))
+    within = [side - side.mean(axis=2, keepdims=True) for side in (x, y)]
+    slope = (within[0] * within[1]).sum(axis=(1, 2)) / (within[0] ** 2).sum(axis=(1, 2))
+    left = (y - slope[:, np.newaxis, np.newaxis] * x).mean(axis=2)
+    found = (left[:, 1] - left[:, 0]).var()
+    expected = theory.cohort_variance((20, 20), (before, after), m, icc, stay, own, "own_baseline")
+    assert found == pytest.approx(expected, rel=4 * np.sqrt(2 / n_trials))
+
+
+def test_a_cohort_without_a_side_is_refused() -> None:
+    """Its own baseline needs an occasion before the start and one after it."""
+    for occasions in ((0, 1), (1, 0)):
+        with pytest.raises(ValueError, match="each side needs one"):
+            theory.cohort_variance((5, 5), occasions, 10, 0.1, 1.0, 0.5, "own_baseline")

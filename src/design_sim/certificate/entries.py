@@ -219,8 +219,10 @@ NO_MATTER = {
         "interval": "the interval is not part of the test",
         "draws": "fewer draws cost power, hardly any size",
     },
+    "clustered_regression": {"change": "the trials are on record, and follow no families"},
     "mixed_model": {
-        "levels": "the trials are on record, and know of no teams and workers",
+        "levels": "the trials are on record, and know of no teams, workers and families",
+        "change": "the trials are on record, and follow no families",
         "random_slopes": "no trial of the table has authorities that drift apart",
     },
     "logistic_mixed_model": {"quadrature_points": "more than a few points move no digit that counts"},

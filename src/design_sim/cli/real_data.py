@@ -54,7 +54,12 @@ def analyse(
         typer.Option(metavar="COL", help="Column of what was taken up, for instrumental_variables."),
     ] = None,
     covariate: Annotated[
-        list[str] | None, typer.Option(metavar="COL", help="Column to adjust for; may be given many times.")
+        list[str] | None,
+        typer.Option(
+            metavar="COL",
+            help="Column to adjust for; may be given many times. own_baseline is computed where there are "
+            "families and occasions.",
+        ),
     ] = None,
     clusters: Annotated[
         str, typer.Option(metavar="LEVEL", help="What is independent: authority, team, worker or row.")

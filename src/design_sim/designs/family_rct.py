@@ -10,7 +10,8 @@ Where trained workers take the families of the framework alone, and the others g
 worker have something in common, a comparison family shares its worker with nobody in the study. The analysis
 is then `partially_nested_model` with clusters of workers, and power is that of `theory.one_arm`.
 
-Decision: chance deals out the cases that a worker has at an occasion; those of another occasion are others.
+Decision: chance deals out the cases that a worker has at an occasion; those of another occasion are others,
+or where the sample is a cohort the same, each in its arm throughout.
 Within workers the numbers of both arms are fixed; within authorities or the whole study, which one list for
 all of them makes, the number of each worker is hypergeometric. A worker practises with the families of the
 framework's arm as if all of hers were in it.

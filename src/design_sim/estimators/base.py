@@ -10,7 +10,6 @@ from numpy.random import Generator
 from design_sim.arrays import Batch, Floats, Ints
 from design_sim.numerics.student import t_p_value, t_quantile
 from design_sim.panel import Panel
-from design_sim.roster import Level
 
 Needs = Literal["means", "cells", "families"]
 """What of a cell an estimator reads: n and mean; the within sum of squares too; every family singly."""
@@ -153,8 +152,11 @@ def needs_larger_clusters(estimator: Estimator) -> bool:
     return bool(getattr(estimator, "needs_larger_clusters", False))
 
 
-def levels_below(estimator: Estimator) -> tuple[Level, ...]:
-    """Levels below the authority whose units an estimator tells apart, by its setting `levels`, if any."""
+def levels_below(estimator: Estimator) -> tuple[Literal["authority", "team", "worker", "family"], ...]:
+    """Levels below the authority whose units an estimator tells apart, by its setting `levels`, if any.
+
+    `family` among them stands for the rows of families that are observed at several occasions.
+    """
     return tuple(getattr(estimator, "levels", ()))[1:]
 
 
@@ -163,6 +165,11 @@ def no_results(n_replicates: int, status: Status) -> Estimates:
     nothing = np.full(n_replicates, np.nan)
     statuses = np.full(n_replicates, status, dtype=np.int64)
     return Estimates(nothing, nothing, nothing, nothing, nothing, nothing, np.zeros(1), statuses)
+
+
+def changes_families(estimator: Estimator) -> bool:
+    """Whether an estimator compares each family, and not each cluster, with what it was before the start."""
+    return bool(getattr(estimator, "change", False)) and estimator.needs == "families"
 
 
 def t_estimates(

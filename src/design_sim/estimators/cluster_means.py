@@ -127,7 +127,8 @@ class ClusterMeans(Stated):
         n = panel.cells.n[:, :, panel.follow_up].sum(axis=2)
         total = np.maximum(panel.roster.pool(n, "authority"), 1e-300)
         return [
-            panel.roster.pool(n * panel.covariates[name], "authority") / total for name in self.covariates
+            panel.roster.pool(np.where(n > 0, n * panel.covariates[name], 0.0), "authority") / total
+            for name in self.covariates
         ]
 
 

@@ -5,17 +5,26 @@ number, mean and sum of squares in a cluster, regressors by their means there an
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from design_sim.arrays import Bools, Floats
+from design_sim.arrays import Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.estimators.covariates import covariates_of
 from design_sim.estimators.exposure_time import Effect, exposure_of, exposure_regressors
 from design_sim.numerics.mixed.intercept_model import ClusterMoments
 from design_sim.numerics.mixed.pooling import pool_cells
 from design_sim.panel import Panel
-from design_sim.roster import Level, Roster
+from design_sim.roster import Roster
+
+Unit = Literal["authority", "team", "worker", "family"]
+
+
+def members_of(roster: Roster, level: Unit) -> Ints:
+    """The unit of each row at a level, (row,); rows stand for families where these are told apart."""
+    index: Ints = np.arange(roster.n_rows) if level == "family" else getattr(roster, level)
+    return index
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +102,7 @@ class Families:
         asked = others.pop(-1 - covariate)
         return replace(self, regressors=[*others, asked])
 
-    def moments(self, level: Level, *, by_occasion: bool = False) -> ClusterMoments:
+    def moments(self, level: Unit, *, by_occasion: bool = False) -> ClusterMoments:
         """Pool the families of every unit of a level, those of every occasion apart or all together.
 
         Raises
@@ -107,7 +116,7 @@ class Families:
         if (n == 0).any():
             mean, ss = np.where(n > 0, mean, 0.0), np.where(n > 0, ss, 0.0)
         shape = n.shape[1:]
-        cluster = np.repeat(getattr(self.roster, level), shape[1])
+        cluster = np.repeat(members_of(self.roster, level), shape[1])
         if by_occasion:
             cluster = cluster * shape[1] + np.tile(np.arange(shape[1]), shape[0])
         order = np.argsort(cluster, kind="stable")

@@ -68,6 +68,7 @@ from design_sim.theory.repeated import (
     ancova_inflation,
     baseline_design_effect,
     cluster_mean_correlation,
+    cohort_variance,
     crossover_variance,
     variance_of_analysed_outcome,
 )
@@ -98,6 +99,7 @@ __all__ = [
     "binary_wedge_effect",
     "cell_mean_covariance",
     "cluster_mean_correlation",
+    "cohort_variance",
     "cluster_robust_rejection",
     "conventional_did_variance",
     "cr2_degrees_of_freedom",

@@ -146,6 +146,63 @@ def baseline_design_effect(
     return design_effect(cluster_size, icc) * variance_of_analysed_outcome(of_means, 1, analysis)
 
 
+def cohort_variance(
+    n_clusters: tuple[float, float],
+    n_occasions: tuple[int, int],
+    cluster_size: float,
+    icc: float,
+    cluster_autocorrelation: float,
+    family_autocorrelation: float,
+    analysis: Analysis | Literal["own_baseline"],
+) -> float:
+    """Variance of the effect in a cluster trial that follows the same families.
+
+    The total outcome variance being 1, it is (1 + (m - 1) icc) / m x (1 / J_1 + 1 / J_0) times, for "post",
+    "change" and "ancova", the factor that `variance_of_analysed_outcome` has for cluster means that correlate
+    by r = `cluster_mean_correlation` at any two occasions. "ancova" is that of the cluster's mean, and of the
+    constrained baseline analysis (cLDA) with known variances: the least there is. For "own_baseline", least
+    squares of the families' means after the start on their own means before it, it is S + b^2 P - 2 b r with
+    S = (1 + (q - 1) r) / q after and P = (1 + (p - 1) r) / p before the start: the slope b =
+    p s / (1 + (p - 1) s), s = icc CAC + (1 - icc) SAC, is that of single families, and not of their clusters.
+
+    Parameters
+    ----------
+    n_clusters : tuple of float
+        Clusters J_1 in the treated and J_0 in the comparison arm.
+    n_occasions : tuple of int
+        Occasions p before and q after the start; 0 before will do for "post".
+    cluster_size, icc, cluster_autocorrelation, family_autocorrelation
+        As in `cluster_mean_correlation`.
+    analysis : "post", "change", "ancova" or "own_baseline"
+        How what was before the start is used.
+
+    References
+    ----------
+    Teerenstra, Eldridge, Graff, de Hoop and Borm (2012), Statistics in Medicine 31, 2169-2178; Liang and
+    Zeger (2000), Sankhya B 62, 134-148; Hooper, Forbes, Hemming, Takeda and Beresford (2018), British Medical
+    Journal 360, k1121.
+
+    Examples
+    --------
+    >>> trial = (10, 10), (1, 1), 30, 0.1, 1.0, 0.6
+    >>> [round(cohort_variance(*trial, how) ** 0.5, 4) for how in ("change", "ancova", "own_baseline")]
+    [0.0693, 0.0677, 0.0803]
+    """
+    require_above("n_clusters", list(n_clusters), 0)
+    before, after = n_occasions
+    r = cluster_mean_correlation(cluster_size, icc, cluster_autocorrelation, family_autocorrelation)
+    of_mean = design_effect(cluster_size, icc) / cluster_size * (1 / n_clusters[0] + 1 / n_clusters[1])
+    if analysis != "own_baseline":
+        covariance = serial_covariance(before + after, 1.0, 0.0, r)
+        return of_mean * variance_of_analysed_outcome(covariance, before, analysis)
+    if min(n_occasions) < 1:
+        raise ValueError(f"{before} occasions before and {after} after the start: each side needs one")
+    of_families = icc * cluster_autocorrelation + (1 - icc) * family_autocorrelation
+    slope = before * of_families / (1 + (before - 1) * of_families)
+    sides = [(1 + (n - 1) * r) / n for n in (before, after)]
+    return of_mean * (sides[1] + slope**2 * sides[0] - 2 * slope * r)
+
+
 def crossover_variance(
     n_treated_first: float,
     n_treated_second: float,

@@ -44,6 +44,10 @@ class Sample(Stated):
     """Workers in a team."""
     families: Annotated[int, Field(ge=1, le=100_000)]
     """Families of a worker."""
+    cohort: bool = False
+    """Whether the same families are observed at every occasion (a closed cohort), or others at each. How far
+    a family stays as it is, is `family_autocorrelation` of the outcome; whoever takes part does so
+    throughout, and whoever is lost stays lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,21 @@ class Fieldwork:
     @property
     def singly(self) -> bool:
         """Whether families are drawn one by one."""
-        return self.resolution == "unit" or self.covariate or self.world.outcomes[self.outcome].drawn_singly
+        needed = self.covariate or self.followed or self.world.outcomes[self.outcome].drawn_singly
+        return self.resolution == "unit" or needed
+
+    @property
+    def followed(self) -> bool:
+        """Whether the same families are observed at every occasion."""
+        return self.sample is not None and self.sample.cohort
+
+    @property
+    def turns(self) -> int:
+        """Rows that the families of different occasions need in one family's place.
+
+        A row has one covariate, so that other families need rows of their own to have theirs.
+        """
+        return self.occasions.size if self.covariate and not self.followed else 1
 
     @property
     def sampled(self) -> Sample:

@@ -4,6 +4,13 @@ Decision: where families are not exchangeable given their worker (siblings, boun
 their own) each is a row, with as many observations as it has children. What a child's outcome is given its
 row's place is for the kind of outcome to say; here the children of all families are drawn one after another,
 the first of each, the second, and so on, so that cost grows with the largest family.
+
+Decision: in a cohort a row is the same family at every occasion. The normal variable behind its part is
+root(a) x one that it keeps + root(1 - a) x one of each occasion, a being `family_autocorrelation`, so that
+any two occasions correlate by a. Whether it consents, takes part and is lost is drawn once.
+
+Source of the cohort's correlation: Hooper and Bourke (2015), British Medical Journal 350, h2925; Hooper,
+Teerenstra, de Hoop and Eldridge (2016), Statistics in Medicine 35, 4718-4728 (individual autocorrelation).
 """
 
 from collections.abc import Callable, Sequence
@@ -39,6 +46,8 @@ class SurveyRows:
         Rows of every worker, or of each.
     treated : bool array or None, (replicate or 1, row)
         Whether a row's families are assigned to start, where families are assigned.
+    turns : int
+        Rows in the place of one family, each for the family of another occasion.
     """
 
     roster: Roster
@@ -47,6 +56,7 @@ class SurveyRows:
     teams: Ints
     copies: Ints | int
     treated: Bools | None = None
+    turns: int = 1
 
     def of_workers(self, values: Floats) -> Floats:
         """Give every row its worker's value: (replicate, slot x worker, ...) to (replicate, row, ...)."""
@@ -54,8 +64,8 @@ class SurveyRows:
 
     @property
     def occasion(self) -> Ints:
-        """The occasion of each row's family, where a row is one family at one occasion: (row,)."""
-        occasion: Ints = np.arange(self.roster.n_rows) % self.n.shape[2]
+        """The occasion that each row's family is of, the first for those at every one: (row,)."""
+        occasion: Ints = np.arange(self.roster.n_rows) % self.turns
         return occasion
 
 
@@ -63,16 +73,15 @@ def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     """Sample workers, and their families as a cell or one by one, and see who is seen.
 
     Where families are assigned, the cells of a worker are two: those that start, and the others; one where
-    comparison families have workers of their own. Families of another occasion are other ones. Where they
-    have a covariate, which a row has one of, every family stands in a row of its own that is empty at all
-    occasions but its own.
+    comparison families have workers of their own. Families of another occasion are other ones, but for a
+    cohort. Where they have a covariate, which a row has one of, every family that is not followed stands in a
+    row of its own that is empty at all occasions but its own.
     """
     sample = work.sampled
     occasions = work.occasions.size
     own_workers = work.allocation.own_workers
     workers, teams = sampled_workers(sample, work.world.settings.workers.per_team, own_workers)
-    turns = occasions if work.covariate else 1
-    treated = treated_families(work)
+    turns, treated = work.turns, treated_families(work)
     copies: Ints | int = sample.families * turns if singly else 1 if treated is None else 2
     families: Ints | int = 1 if singly else sample.families
     if own_workers:
@@ -90,7 +99,7 @@ def survey_rows(work: "Fieldwork", *, singly: bool) -> SurveyRows:
     n = np.broadcast_to(n, (*n.shape[:2], occasions))
     if turns > 1:
         n = n * (np.arange(n.shape[1])[:, np.newaxis] % turns == np.arange(occasions))
-    return SurveyRows(roster, seen_of(work, roster, n, treated), workers, teams, copies, treated)
+    return SurveyRows(roster, seen_of(work, roster, n, treated), workers, teams, copies, treated, turns)
 
 
 def _workers_of_one_arm(work: "Fieldwork", *, singly: bool) -> tuple[Bools, Ints, Ints]:
@@ -98,7 +107,7 @@ def _workers_of_one_arm(work: "Fieldwork", *, singly: bool) -> tuple[Bools, Ints
 
     Whether a worker's families start, how many are in a row of hers, and how many rows she has.
     """
-    sample, turns = work.sampled, work.occasions.size if work.covariate else 1
+    sample, turns = work.sampled, work.turns
     numbers = [sample.teams * sample.workers, work.allocation.own_workers]
     families = [1 if singly else sample.families, 1]
     copies = [sample.families * turns, turns] if singly else [1, 1]
@@ -140,8 +149,7 @@ def treated_families(work: "Fieldwork") -> Bools | None:
         return np.repeat(treated, copies)[np.newaxis]
     if not work.singly:
         return np.tile([True, False], starting.shape[1])[np.newaxis]
-    turns = work.occasions.size if work.covariate else 1
-    place = np.repeat(np.arange(work.sampled.families), turns)
+    place = np.repeat(np.arange(work.sampled.families), work.turns)
     first: Bools = place < starting[:, :, np.newaxis]
     return first.reshape(starting.shape[0], -1)
 
@@ -169,6 +177,11 @@ def seen_of(work: "Fieldwork", roster: Roster, n: Floats, treated: Bools | None 
     ----------
     treated : bool array, (replicate or 1, row), optional
         Whether a row's families are assigned to start, where families are assigned.
+
+    Notes
+    -----
+    A family of a cohort has one number for all occasions, and is seen where its chance is above it: so who
+    is not seen at the first follow-up is not seen at a later one.
     """
     if work.reached is None:
         return n
@@ -177,8 +190,28 @@ def seen_of(work: "Fieldwork", roster: Roster, n: Floats, treated: Bools | None 
     else:
         chance = np.where(treated[:, :, np.newaxis], work.reached[:, :1], work.reached[:, -1:])
     shape = (work.world.n_replicates, *n.shape[1:])
+    if work.followed:
+        number = work.world.streams.rng("cohort_seen", work.outcome).random((*shape[:2], 1))
+        return n * (number < chance)
     seen = work.world.streams.rng("loss", work.outcome).binomial(n.astype(np.int64), chance, shape)
     return seen.astype(np.float64)
+
+
+def family_parts(work: "Fieldwork", rows: SurveyRows, outcome: Surveyed) -> Floats:
+    """Standard normals behind the parts of families, (replicate, row, occasion)."""
+    world, shape = work.world, (work.world.n_replicates, *rows.n.shape[1:])
+    family = world.streams.rng("families", work.outcome).standard_normal(shape)
+    if not work.followed:
+        return family
+    kept, own = np.sqrt([outcome.family_autocorrelation, 1 - outcome.family_autocorrelation])
+    parts: Floats = kept * _kept_parts(work, rows)[:, :, np.newaxis] + own * family
+    return parts
+
+
+def _kept_parts(work: "Fieldwork", rows: SurveyRows) -> Floats:
+    """Standard normals behind what the families of a cohort keep, (replicate, row)."""
+    shape = (work.world.n_replicates, rows.roster.n_rows)
+    return work.world.streams.rng("family_kept", work.outcome).standard_normal(shape)
 
 
 def member_parts(
@@ -219,10 +252,11 @@ def children_of_families(work: "Fieldwork", n: Floats, mean: float) -> Floats:
 
 
 def takes_part(work: "Fieldwork", shape: tuple[int, ...]) -> Floats | float:
-    """1 where a family takes part, as a whole, and else 0: (replicate, row, occasion)."""
+    """1 where a family takes part, as a whole, and else 0: (replicate, row, occasion or 1)."""
     uptake = work.world.settings.uptake
     if uptake == 1:
         return 1.0
+    shape = (*shape[:2], 1) if work.followed else shape
     return work.world.streams.rng("uptake", work.outcome).binomial(1, uptake, shape).astype(np.float64)
 
 
@@ -285,7 +319,9 @@ def draw_covariate(work: "Fieldwork", rows: SurveyRows, outcome: Surveyed, famil
     Notes
     -----
     At every level the covariate's part is rho x the outcome's own + root(1 - rho^2) x one of its own, in
-    standard deviations of the parts.
+    standard deviations of the parts. In a cohort the family's is made of what it keeps, by rho / root of
+    `family_autocorrelation`, so that it correlates by rho with the part of every occasion; that of the
+    authority is of the first occasion.
     """
     stated = outcome.covariate
     if stated is None or not work.covariate:
@@ -295,6 +331,8 @@ def draw_covariate(work: "Fieldwork", rows: SurveyRows, outcome: Surveyed, famil
         share, correlation = getattr(stated.icc, part), getattr(stated.correlation, part)
         if share == 0:
             continue
+        if part == "family" and work.followed and correlation:
+            correlation /= float(np.sqrt(outcome.family_autocorrelation))
         value = np.sqrt(1 - correlation**2) * _own_part(work, rows, part)
         if correlation:
             value = value + correlation * _shared_part(work, rows, outcome, part, family)
@@ -319,6 +357,8 @@ def _shared_part(
 ) -> Floats:
     """The outcome's own part at a level, standardised: (replicate, row)."""
     if part == "family":
+        if work.followed:
+            return _kept_parts(work, rows)
         return family[:, np.arange(rows.roster.n_rows), rows.occasion]
     if part == "authority":
         deviations = work.world.deviations(work.outcome).at(work.occasions)

@@ -95,6 +95,10 @@ class Surveyed(OverTime):
     families observed as a whole; 1.73 were in a trial of family group conferences."""
     sibling_correlation: Share = 0.7
     """Share of the variance below the worker that the children of a family share (assumption)."""
+    family_autocorrelation: Share = 0.5
+    """Correlation of what a family of a cohort (`sample.cohort`) has of its own at any two occasions: the
+    share of the variance below the worker that it keeps (assumption). With `bounds`, of the latent score; for
+    a yes or no, of the normal variable behind it, which correlates more than the yes or no itself."""
     covariate: Covariate | None = None
 
     @property

@@ -14,6 +14,10 @@ events.
 Decision: the covariate's parts correlate with the normal variables behind the outcome's: those of authority,
 team and worker on the logit scale, and that of the family, which has a yes where it exceeds a threshold (a
 biserial correlation, whatever the risk).
+
+Decision: a family of a cohort has a yes at an occasion where a normal variable exceeds the threshold of its
+risk then, and those variables correlate by `family_autocorrelation` at any two occasions (a normal copula),
+with practice and without it: risks are as stated, and the yes or no itself correlates less than they do.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -31,6 +35,7 @@ from design_sim.world.families import (
     dose_of_rows,
     draw_covariate,
     families_taking_part,
+    family_parts,
     member_parts,
     observe_children,
     survey_rows,
@@ -149,7 +154,7 @@ class SurveyedBinary(Surveyed):
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """Sample workers and families of the enrolled authorities; each worker's events are binomial."""
         work, world, uptake = fieldwork, fieldwork.world, fieldwork.world.settings.uptake
-        singly = self.drawn_singly or work.covariate
+        singly = self.drawn_singly or work.covariate or work.followed
         rows = survey_rows(work, singly=singly or work.resolution == "unit")
         shape = (world.n_replicates, *rows.n.shape[1:])
         dose = dose_of_rows(work, rows)
@@ -181,7 +186,7 @@ class SurveyedBinary(Surveyed):
     def _deliver_singly(self, work: Fieldwork, rows: SurveyRows, risk: Floats, dose: Floats) -> Delivery:
         """Every sampled family in a row, its children one by one."""
         streams, name = work.world.streams, work.outcome
-        family = streams.rng("families", name).standard_normal(risk.shape)
+        family = family_parts(work, rows, self)
         of_family = special.ndtr(-family)
         siblings = streams.rng("siblings", name) if self.has_siblings else None
         alike = np.sqrt(self.sibling_correlation)

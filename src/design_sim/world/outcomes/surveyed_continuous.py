@@ -38,6 +38,7 @@ from design_sim.world.families import (
     dose_of_rows,
     draw_covariate,
     families_taking_part,
+    family_parts,
     member_parts,
     observe_children,
     seen_of,
@@ -148,7 +149,7 @@ class SurveyedContinuous(Surveyed):
     def deliver(self, fieldwork: Fieldwork) -> Delivery:
         """Sample workers and families of the enrolled authorities."""
         work, world = fieldwork, fieldwork.world
-        if self.drawn_singly or work.covariate:
+        if self.drawn_singly or work.covariate or work.followed:
             return self._deliver_singly(work)
         expected = enrolled(self.expected(world.deviations(work.outcome).at(work.occasions)), work.unit)
         if work.resolution == "cell" and not self._workers_apart(work):
@@ -179,7 +180,7 @@ class SurveyedContinuous(Surveyed):
         places = self._places(world.deviations(name).at(work.occasions))
         place = rows.roster.spread(enrolled(places, work.unit), "authority") + self._members(work, rows)
         dose = dose_of_rows(work, rows)
-        family = world.streams.rng("families", name).standard_normal((world.n_replicates, *rows.n.shape[1:]))
+        family = family_parts(work, rows, self)
         siblings = world.streams.rng("siblings", name) if self.has_siblings else None
         shared = float(np.sqrt(self.sibling_correlation))
         own = float(np.sqrt(1 - self.sibling_correlation))
