@@ -9,7 +9,8 @@ of the scatter to families, which is where estimated variances between authoriti
 
 Decision: effects differ between authorities with a standard deviation of a tenth of that of the outcome,
 half the stated effect, so that the average null twin is not the sharp one over again. Fidelity and uptake
-are whole and immediate, as nothing of them reaches a null twin but that spread.
+are whole and immediate, as nothing of them reaches a null twin but that spread; except where an estimator
+reads them (`Condition`), and then they are as they could be in life.
 """
 
 from collections.abc import Mapping
@@ -24,6 +25,14 @@ from design_sim.numerics.cluster_variance import default_df
 
 Setting = bool | int | float | str | tuple[str, ...]
 OutcomeName = Literal["score", "yes_or_no", "events"]
+Condition = Literal["ordinary", "partial_uptake", "scored", "drifting"]
+CONDITIONS: dict[Condition, str] = {
+    "ordinary": "",
+    "partial_uptake": "60 % take part",
+    "scored": "fidelity differs and is scored",
+    "drifting": "authorities drift apart",
+}
+"""What a world has beside what all have, in words."""
 BASELINE = ("baseline",)
 AS_IT_STANDS = "as it stands"
 """The settings of an estimator of which none is stated."""
@@ -47,6 +56,8 @@ class Entry:
         The most that it is run for.
     largest : int
         Situations of more authorities are left out, as it would take too long there.
+    condition : {"ordinary", "partial_uptake", "scored", "drifting"}
+        What it needs of a world to have anything to read.
     """
 
     estimator: str
@@ -54,6 +65,7 @@ class Entry:
     outcome: OutcomeName = "score"
     replicates: int = ORDINARY
     largest: int = 1_000
+    condition: Condition = "ordinary"
 
     @property
     def model(self) -> Estimator:
@@ -130,6 +142,23 @@ _OF_EVENTS: tuple[Mapping[str, Setting], ...] = (
     {"period_effects": True, "df": "normal"},
 )
 """Settings of models of events."""
+_OF_UPTAKE: tuple[Mapping[str, Setting], ...] = (
+    {},
+    {"variance": "CR0"},
+    {"variance": "CR1"},
+    {"variance": "CR1S"},
+    {"df": "normal"},
+    {"df": "clusters"},
+    {"variance": "CR1", "df": "satterthwaite"},
+    {"covariates": BASELINE},
+)
+"""Settings of two-stage least squares."""
+_CORRECTED: tuple[Mapping[str, Setting], ...] = (
+    {},
+    {"correction": "regression_calibration", "reliability": 0.8},
+    {"correction": "errors_in_variables", "error_sd": 0.06},
+)
+"""Corrections for the error of a score."""
 
 ENTRIES = (
     Entry("cluster_means"),
@@ -151,6 +180,7 @@ ENTRIES = (
     Entry("mixed_model", {"df": "kenward_roger"}),
     Entry("mixed_model", {"covariates": BASELINE}),
     Entry("mixed_model", {"period_effects": True}, replicates=_MANY),
+    Entry("mixed_model", {"period_effects": True, "df": "normal"}, replicates=_MANY),
     Entry("mixed_model", {"period_effects": True, "df": "kenward_roger"}, replicates=_MANY),
     Entry(
         "mixed_model",
@@ -162,6 +192,26 @@ ENTRIES = (
             "mixed_model", {"period_effects": True, "effect": effect, "df": "kenward_roger"}, replicates=_FEW
         )
         for effect in ("by_exposure_time", "longest_exposure")
+    ),
+    Entry(
+        "mixed_model",
+        {
+            "period_effects": True,
+            "effect": "by_exposure_time",
+            "authority_by_occasion": True,
+            "df": "kenward_roger",
+        },
+        replicates=_FEW,
+    ),
+    *(
+        Entry(
+            "mixed_model",
+            {"period_effects": True, "random_slopes": slopes, "df": df},
+            replicates=_SLOW,
+            condition="drifting",
+        )
+        for slopes in ("uncorrelated", "correlated")
+        for df in ("satterthwaite", "kenward_roger")
     ),
     *(Entry("logistic_mixed_model", settings, "yes_or_no", _FEW) for settings in _OF_EVENTS),
     *(Entry("poisson_mixed_model", settings, "events", _FEW) for settings in _OF_EVENTS),
@@ -179,6 +229,12 @@ ENTRIES = (
     Entry("gee", {"family": "binomial", "report": "link"}, "yes_or_no", _FEW),
     Entry("gee", {"family": "poisson"}, "events", _FEW),
     Entry("likelihood_ratio", replicates=_FEW),
+    *(Entry("instrumental_variables", settings, condition="partial_uptake") for settings in _OF_UPTAKE),
+    *(
+        Entry("fidelity_regression", {"among": among, **corrected}, condition="scored")
+        for among in ("all", "treated")
+        for corrected in _CORRECTED
+    ),
     *(
         Entry("two_way_fixed_effects", {"variance": variance})
         for variance in ("naive", "CR0", "CR1", "CR1S", "CR2")
@@ -207,8 +263,6 @@ ENTRIES = (
 )
 
 EXCUSED: dict[str, str] = {
-    "instrumental_variables": "where everybody takes part, as in these trials, it is clustered_regression",
-    "fidelity_regression": "it asks how fidelity was scored, and these trials have no audit",
     "partially_nested_model": "it is for treatment clustered in one arm only, and these trials are of whole "
     "authorities, each a cluster in either arm",
 }
@@ -223,10 +277,12 @@ NO_MATTER = {
     "mixed_model": {
         "levels": "the trials are on record, and know of no teams, workers and families",
         "change": "the trials are on record, and follow no families",
-        "random_slopes": "no trial of the table has authorities that drift apart",
     },
     "logistic_mixed_model": {"quadrature_points": "more than a few points move no digit that counts"},
     "poisson_mixed_model": {"quadrature_points": "more than a few points move no digit that counts"},
+    "fidelity_regression": {
+        "reliability": "it divides slope and standard error alike, and leaves t as it is"
+    },
     "permutation": {"draws": "a p-value that counts its own study is valid with any number"},
 }
 """Settings that the size does not depend on, by estimator, each with the reason; they are not looked at."""

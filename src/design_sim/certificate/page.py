@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from design_sim.certificate.entries import ICCS, SITUATIONS, SIZES
+from design_sim.certificate.entries import AS_IT_STANDS, CONDITIONS, ENTRIES, ICCS, SITUATIONS, SIZES
 from design_sim.certificate.verdicts import RULES, worst
 from design_sim.estimators import ESTIMATORS
 from design_sim.world.draw import children_of
@@ -23,8 +23,12 @@ the scenario files beside it, which `design-sim run` runs.
 
 Chance decides who is treated. The outcome is normal, on the records of a baseline and a follow-up year (a
 yes or no where it says so), with memory from year to year as in England. Families of an authority are
-alike with an ICC of {iccs}; authorities have {families} as their children differ in England. A cell of the
-table gives the lowest and the highest size over these {combinations} combinations, and the worst verdict:
+alike with an ICC of {iccs}; authorities have {families} as their children differ in England. Everybody
+takes part and practises to the full, unless an answer reads uptake or fidelity: then 60 % take part, or
+fidelity differs between authorities (mean .6, standard deviation .15) and is scored from 20 cases by raters
+of reliability .8. Where a model has slopes of authorities, these drift apart by half a standard deviation a
+year. A cell of the table gives the lowest and the highest size over these {combinations} combinations, and
+the worst verdict:
 
 {rules}
 
@@ -73,14 +77,25 @@ def _table(frame: "DataFrame", size: str, verdict: str) -> str:
         f"| estimator | settings | replicates | {' | '.join(names)} |",
         "|---|---|---:|" + "---|" * len(names),
     ]
-    for (estimator, settings, outcome), group in frame[frame["situation"] != ""].groupby(
+    for key, group in frame[frame["situation"] != ""].groupby(
         ["estimator", "settings", "outcome"], sort=False
     ):
-        on = " (a yes or no)" if outcome == "yes_or_no" else ""
+        estimator, settings, outcome = map(str, key)
+        on = _of(estimator, settings, outcome)
         cells = [cell(group[group["situation"] == name], size, verdict) for name in names]
         most = int(group["replicates"].max())
         lines.append(f"| `{estimator}` | {settings}{on} | {most:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _of(estimator: str, settings: str, outcome: str) -> str:
+    """What an answer was tried on, where it was not the ordinary outcome in the ordinary world."""
+    entry = next(
+        (e for e in ENTRIES if (e.estimator, e.words or AS_IT_STANDS) == (estimator, settings)), None
+    )
+    said = ["a yes or no"] if outcome == "yes_or_no" else ["events"] if outcome == "events" else []
+    said += [CONDITIONS[entry.condition]] if entry and CONDITIONS[entry.condition] else []
+    return f" ({', '.join(said)})" if said else ""
 
 
 def cell(rows: "DataFrame", size: str, verdict: str, *, strong: str = "**") -> str:

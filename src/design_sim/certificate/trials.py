@@ -20,6 +20,7 @@ from design_sim.certificate.entries import (
     ORDINARY,
     SITUATIONS,
     SIZES,
+    Condition,
     Entry,
     OutcomeName,
     Setting,
@@ -46,7 +47,7 @@ average_twin = true
 
 [world]
 authorities = 151
-uptake = 1.0
+uptake = {uptake}
 effect_sd = 0.5
 
 [world.time]
@@ -54,11 +55,16 @@ years_before = {years_before}
 years_after = 5
 
 [world.fidelity]
-mean = 1.0
-authority_sd = 0.0
-worker_sd = 0.0
+mean = {mean}
+authority_sd = {authority_sd}
+worker_sd = {worker_sd}
 years_to_80_percent = 0.0
 """
+_AUDIT = """
+[world.audit]
+cases = 20
+"""
+_DRIFT = "slope_sd = 0.5\n"
 _OUTCOMES: dict[OutcomeName, str] = {
     "score": """
 [outcomes.score]
@@ -218,15 +224,15 @@ class _Group:
     def sweep(self) -> Sweep:
         replicates = min(self.most, self.entries[0].replicates)
         studies = {at: [e for e in self.entries if not reason_against(e, at)] for at in self.suited}
-        return parse(_text(studies, self.outcome, replicates, self.seed), "certificate")
+        return parse(_text(studies, replicates, self.seed), "certificate")
 
 
 def _grouped(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Entries of an outcome, of the same number of replicates, which read the same of a cell."""
+    """Entries of an outcome, a condition and a number of replicates, which read the same of a cell."""
     groups: dict[object, list[Entry]] = {}
     for entry in entries:
         singly = entry.model.needs == "families"
-        groups.setdefault((entry.outcome, entry.replicates, singly), []).append(entry)
+        groups.setdefault((entry.outcome, entry.replicates, singly, entry.condition), []).append(entry)
     return list(groups.values())
 
 
@@ -236,7 +242,7 @@ def _reason(estimator: str, settings: str, outcome: OutcomeName, situation: str)
     entry = next(e for e in ENTRIES if (e.estimator, e.words, e.outcome) == (estimator, settings, outcome))
     at = next(at for at in SITUATIONS if at.name == situation)
     try:
-        parse(_text({at: [entry]}, outcome, 1, 1), "certificate")
+        parse(_text({at: [entry]}, 1, 1), "certificate")
     except ScenarioError as refused:
         said = refused.faults[0].removeprefix(f"designs.{situation}.answers.{_name(entry)}")
         return re.sub(r"^[\w.]*: | \(in the sweep, .*\)$", "", said)
@@ -250,11 +256,14 @@ def reason_against(entry: Entry, situation: Situation) -> str:
     return _reason(entry.estimator, entry.words, entry.outcome, situation.name)
 
 
-def _text(studies: dict[Situation, list[Entry]], outcome: OutcomeName, replicates: int, seed: int) -> str:
-    """A scenario file: the studies with their answers, varied by ICC and sizes."""
-    singly = any(entry.model.needs == "families" for entries in studies.values() for entry in entries)
-    years = _YEARS_FOR_SMALL_BLOCKS if singly else 1
-    parts = [_WORLD.format(seed=seed, replicates=replicates, years_before=years), _OUTCOMES[outcome]]
+def _text(studies: dict[Situation, list[Entry]], replicates: int, seed: int) -> str:
+    """A scenario file: studies with answers of one outcome and condition, varied by ICC and sizes."""
+    every = [entry for entries in studies.values() for entry in entries]
+    outcome, condition = every[0].outcome, every[0].condition
+    years = _YEARS_FOR_SMALL_BLOCKS if any(entry.model.needs == "families" for entry in every) else 1
+    parts = [_world(condition, seed=seed, replicates=replicates, years_before=years), _OUTCOMES[outcome]]
+    if condition == "drifting":
+        parts.append(_DRIFT)
     for situation, entries in studies.items():
         design = f'designs."{situation.name}"'
         parts.append(f'\n[{design}]\noutcome = "{outcome}"\n{situation.design}\n')
@@ -266,6 +275,15 @@ def _text(studies: dict[Situation, list[Entry]], outcome: OutcomeName, replicate
     sizes = ", ".join(repr(size) for size in SIZES.values())
     parts.append(f'\n[sweep]\n"{_spread_path(outcome)}" = [{spreads}]\n"{_SIZE_PATH}" = [{sizes}]\n')
     return "".join(parts)
+
+
+def _world(condition: Condition, **run: int) -> str:
+    """The run and the world, with what a condition has."""
+    scored = condition == "scored"
+    fidelity = (0.6, 0.15, 0.2) if scored else (1.0, 0.0, 0.0)
+    practice = dict(zip(("mean", "authority_sd", "worker_sd"), fidelity, strict=True))
+    uptake = 0.6 if condition == "partial_uptake" else 1.0
+    return _WORLD.format(**run, uptake=uptake, **practice) + (_AUDIT if scored else "")
 
 
 def _name(entry: Entry) -> str:
