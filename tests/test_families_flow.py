@@ -156,7 +156,7 @@ def test_answers_are_unbiased_and_hold_their_size(outcome: str, resolution: str)
         (Stated(SCORE + "bounds = [0, 95]"), "outcomes.y: a mean of 0 is not within the bounds, 0 to 95"),
         (
             Stated(SCORE + "bounds = ['low', 95]\nmean = 60"),
-            "outcomes.y.bounds.0: found 'low'; allowed: a number",
+            "outcomes.y.bounds.1: found 'low'; allowed: a number",
         ),
         (
             Stated(SCORE + "bounds = [-2, 2]\ntrend = 0.7"),

@@ -136,6 +136,6 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], reason: 
 def test_batches_that_the_years_on_record_do_not_hold_are_refused() -> None:
     """The last batch has to be observed to its end."""
     (fault,) = wedge(between_batches=15).faults(SETTINGS)
-    said = "steps: 2 steps, 1 occasions apart, and 1 after the last, in 2 batches 15 apart, take 17 occasions"
+    said = "steps: 2 steps, 1 occasion apart, and 1 after the last, in 2 batches 15 apart, take 17 occasions"
     assert fault == f"{said}; world.time has 16 from the start on"
     assert wedge(between_batches=14).faults(SETTINGS) == []
