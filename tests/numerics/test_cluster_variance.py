@@ -9,6 +9,7 @@ from design_sim.arrays import Floats
 from design_sim.numerics.cluster_variance import (
     ClusterRobust,
     ContrastPlan,
+    WorkingMoments,
     contrast_direction,
     plan_contrast,
     plan_two_arms,
@@ -160,3 +161,11 @@ def test_small_sample_factors_are_those_of_the_conventions() -> None:
     assert factors == pytest.approx(
         {"CR0": 1, "CR1": 10 / 9, "CR1S": 10 / 9 * 119 / 117, "CR2": 1, "CR3": 1}, rel=1e-14
     )
+
+
+def test_moments_that_rounding_has_emptied_are_void() -> None:
+    """A sum of squares of nothing but rounding gives no degrees of freedom, rather than infinitely many."""
+    moments = WorkingMoments(np.ones(2), np.full(2, 1e-3), np.array([0.0, 1e-6]))
+    assert moments.void.tolist() == [True, False]
+    assert np.isnan(moments.satterthwaite[0])
+    assert moments.satterthwaite[1] == pytest.approx(1.0)

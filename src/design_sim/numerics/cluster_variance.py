@@ -71,7 +71,7 @@ class WorkingMoments(Batch):
     @property
     def void(self) -> Bools:
         """Whether the estimator is 0 whatever the outcome, or undefined: no information is left."""
-        return ~(self.expected > _FITTED * self.size)
+        return ~((self.expected > _FITTED * self.size) & (self.squares > 0))
 
     @property
     def satterthwaite(self) -> Floats:
