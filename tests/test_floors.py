@@ -16,6 +16,8 @@ FLOORS = {
         "performance",
         "clusters",
         "cohorts",
+        "study",
+        "answer_faults",
         "scenario",
         "simulate",
         "mechanisms",

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from design_sim.estimands import Estimand
     from design_sim.figures import figure
     from design_sim.results import Results, run
-    from design_sim.scenario import Answer, Scenario, Study
+    from design_sim.scenario import Scenario
+    from design_sim.study import Answer, Study
     from design_sim.sweep import Sweep, load, parse, presets
 
 _HOMES = {
     "Analysis": "analysis",
     "analyse": "analysis",
-    "Answer": "scenario",
+    "Answer": "study",
     "Attained": "attained",
     "attained_power": "attained",
     "Budget": "error_budget",
@@ -41,7 +42,7 @@ _HOMES = {
     "Results": "results",
     "Scenario": "scenario",
     "ScenarioError": "errors",
-    "Study": "scenario",
+    "Study": "study",
     "Sweep": "sweep",
     "budget": "error_budget",
     "calibrate": "calibration",

@@ -28,9 +28,10 @@ from design_sim.allocation import Allocation, ConstrainedRandomisation
 from design_sim.arrays import Floats
 from design_sim.errors import ScenarioError
 from design_sim.panel import Panel
-from design_sim.scenario import Scenario, Study
+from design_sim.scenario import Scenario
 from design_sim.simulate import Progress, carry_out, judge
 from design_sim.streams import Streams
+from design_sim.study import Study
 from design_sim.tally import Tally
 from design_sim.world.draw import draw_world
 from design_sim.world.settings import block_size

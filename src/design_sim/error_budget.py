@@ -23,9 +23,10 @@ from design_sim.arrays import Floats
 from design_sim.errors import ScenarioError
 from design_sim.estimands import true_value
 from design_sim.mechanisms import MECHANISMS, SAMPLING, Conditions
-from design_sim.scenario import Scenario, Study
+from design_sim.scenario import Scenario
 from design_sim.simulate import Progress, analyse, carry_out, clustered
 from design_sim.streams import Streams
+from design_sim.study import Study
 from design_sim.world.draw import draw_world
 from design_sim.world.settings import block_size
 

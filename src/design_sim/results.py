@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from design_sim.estimators import Status
 from design_sim.performance import Headline, headline, performance
-from design_sim.scenario import Answer, Study
 from design_sim.simulate import Progress, Tallies, simulate
+from design_sim.study import Answer, Study
 from design_sim.sweep import Case, Sweep
 from design_sim.tally import Tally
 

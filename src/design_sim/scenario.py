@@ -2,46 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from design_sim.clusters import cluster_faults, level_faults
-from design_sim.cohorts import cohort_answer_faults, cohort_faults, follows_families, is_followed
-from design_sim.designs import Design
-from design_sim.designs.base import Unit, assigned_unit, own_workers_of
+from design_sim.answer_faults import answer_faults
+from design_sim.cohorts import cohort_faults, is_followed
+from design_sim.designs.base import assigned_unit, own_workers_of
 from design_sim.errors import ScenarioError
-from design_sim.estimands import Estimand, estimand_faults
-from design_sim.estimators import Estimator
-from design_sim.estimators.base import needs_fidelity_score, outcomes_of
 from design_sim.faults import found, nearest
 from design_sim.leavers import replacement_faults
-from design_sim.measurement import COVARIATES, OF_COHORTS, OF_FAMILIES, OF_WORKERS, measurement_faults
+from design_sim.measurement import measurement_faults
+from design_sim.study import Study, asks_of_families, asks_of_workers, drawn_resolution, wanted_resolution
 from design_sim.world.delivery import LARGEST, Resolution
 from design_sim.world.deviations import correlation_faults
 from design_sim.world.outcomes import Outcome
 from design_sim.world.settings import WorldSettings, block_size
-
-
-class Answer(NamedTuple):
-    """An estimator together with the estimand that it is judged against; always a pair.
-
-    `clusters` is what the analysis takes as independent; None for the unit that the design assigns.
-    """
-
-    estimator: Estimator
-    estimand: Estimand
-    clusters: Unit | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """A design and its answers, by name."""
-
-    design: Design
-    answers: Mapping[str, Answer]
-
-    def clusters_of(self, answer: Answer) -> Unit:
-        """What an answer takes as independent: what it says, or the unit that the design assigns."""
-        return answer.clusters or assigned_unit(self.design)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,37 +73,6 @@ class Scenario:
         return drawn_resolution(study, self.outcomes[study.design.outcome], self.resolution)
 
 
-def wanted_resolution(study: Study, resolution: str) -> Resolution:
-    """The resolution that answers get: as stated, or for `auto` the coarsest that they can work with."""
-    families = any(needs_families(study, answer) for answer in study.answers.values())
-    return "unit" if resolution == "unit" or (resolution == "auto" and families) else "cell"
-
-
-def needs_families(study: Study, answer: Answer) -> bool:
-    """Whether an answer reads families singly, a covariate that they differ in, or has them as clusters."""
-    estimator = answer.estimator
-    singly = estimator.needs == "families" or not OF_FAMILIES.isdisjoint(estimator.covariates)
-    return singly or follows_families(estimator) or study.clusters_of(answer) == "family"
-
-
-def asks_of_families(study: Study) -> bool:
-    """Whether an answer reads a covariate of families."""
-    return any(not OF_FAMILIES.isdisjoint(answer.estimator.covariates) for answer in study.answers.values())
-
-
-def asks_of_workers(study: Study) -> bool:
-    """Whether an answer reads a covariate of workers."""
-    return any(not OF_WORKERS.isdisjoint(answer.estimator.covariates) for answer in study.answers.values())
-
-
-def drawn_resolution(study: Study, outcome: Outcome, resolution: str) -> Resolution:
-    """The resolution that is drawn: single families where answers get them, or are not exchangeable."""
-    measurement = study.design.measurement
-    singly = outcome.drawn_singly or (measurement is not None and measurement.drawn_singly)
-    singly = singly or is_followed(study.design)
-    return "unit" if singly else wanted_resolution(study, resolution)
-
-
 def scenario_faults(
     world: WorldSettings,
     outcomes: Mapping[str, Outcome | None],
@@ -157,10 +100,8 @@ def scenario_faults(
         faults += _size_faults(world, outcomes.get(study.design.outcome), path, study, resolution)
         for answer_name, answer in study.answers.items():
             at = f"{path}.answers.{answer_name}"
-            faults += _answer_faults(world, at, study, answer)
-            faults += _worker_faults(outcomes.get(study.design.outcome), at, study, answer)
-            faults += _family_faults(outcomes.get(study.design.outcome), at, study, answer, resolution)
-            faults += _outcome_faults(outcomes.get(study.design.outcome), at, study, answer)
+            outcome = outcomes.get(study.design.outcome)
+            faults += answer_faults(world, outcome, at, study, answer, resolution)
     return faults
 
 
@@ -303,110 +244,3 @@ def _size_faults(
             f"{path}: would hold {depth * block_size(world):,} numbers in one array, above {LARGEST:,}; "
             f"{remedy} fewer authorities, years, teams, workers or families"
         )
-
-
-def _answer_faults(world: WorldSettings, path: str, study: Study, answer: Answer) -> Iterator[str]:
-    _, follow_up = study.design.occasions(world.time)
-    estimator = answer.estimator
-    for name in estimator.covariates:
-        if name not in COVARIATES:
-            yield f"{path}.covariates: {name!r} is not a covariate{nearest(name, COVARIATES)}"
-    if "fidelity_score" in estimator.covariates and world.audit is None:
-        yield (
-            f"{path}.covariates: 'fidelity_score' needs the table world.audit, which says how it is scored"
-        )
-    if needs_fidelity_score(estimator) and world.audit is None:
-        yield (
-            f"{path}.estimator: {estimator.estimator!r} needs the table world.audit, which says how fidelity "
-            "is scored"
-        )
-    elif needs_fidelity_score(estimator) and assigned_unit(study.design) != "authority":
-        yield (
-            f"{path}.estimator: {estimator.estimator!r} needs a score of fidelity in each authority, and the "
-            f"design assigns each {assigned_unit(study.design)}"
-        )
-    baselines = {"baseline", *OF_COHORTS}.intersection(estimator.covariates)
-    before = study.design.staggered and not baselines
-    if follow_up.all() and not before and (estimator.needs_before or baselines):
-        yield (
-            f"{path}: needs the outcome before the start, and the design observes none "
-            "(baseline_years or years_before)"
-        )
-    if study.design.staggered and not estimator.staggered:
-        yield (
-            f"{path}.estimator: {estimator.estimator!r} compares arms at one follow-up, and this design's "
-            "units start at different occasions"
-        )
-    clusters = study.clusters_of(answer)
-    occasions = int(follow_up.size if estimator.needs_before else follow_up.sum())
-    yield from (f"{path}.{fault}" for fault in cohort_answer_faults(estimator, study.design))
-    yield from (
-        f"{path}.levels: {fault}"
-        for fault in level_faults(estimator, study.design.sample, occasions, clusters)
-    )
-    yield from (f"{path}.{fault}" for fault in estimand_faults(answer.estimand, world))
-
-
-def _worker_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
-    """What an answer needs of workers, and does not get."""
-    asked, measurement = OF_WORKERS.intersection(answer.estimator.covariates), study.design.measurement
-    if not asked:
-        return
-    if outcome is not None and outcome.source != "survey":
-        yield (
-            f"{path}.covariates: {min(asked)!r} is known of workers whose families are surveyed, and "
-            f"{study.design.outcome!r} is recorded for whole authorities"
-        )
-    elif measurement is None or measurement.competence_reliability is None:
-        yield (
-            f"{path}.covariates: {min(asked)!r} needs measurement.competence_reliability, which says how "
-            "well it is measured"
-        )
-
-
-def _family_faults(
-    outcome: Outcome | None, path: str, study: Study, answer: Answer, resolution: str
-) -> Iterator[str]:
-    """What an answer needs of families, and does not get."""
-    estimator, name = answer.estimator, study.design.outcome
-    asked = OF_FAMILIES.intersection(estimator.covariates)
-    if asked and outcome is not None and not outcome.has_covariate:
-        table = f"outcomes.{name}.covariate"
-        can = "add it" if outcome.source == "survey" else "surveyed outcomes can have it"
-        yield f"{path}.covariates: {min(asked)!r} needs the table {table}; {can}"
-    if resolution == "cell" and needs_families(study, answer):
-        reads = asked or estimator.needs == "families"
-        key = "covariates" if asked else "estimator" if reads else "clusters"
-        yield f"{path}.{key}: needs single families, which resolution cell does not draw"
-    if estimator.needs == "families" and outcome is not None and outcome.has_siblings:
-        yield (
-            f"{path}.estimator: needs observations one by one, and families of {name!r} are several "
-            "(children_per_family)"
-        )
-
-
-def _outcome_faults(outcome: Outcome | None, path: str, study: Study, answer: Answer) -> Iterator[str]:
-    """What an estimator needs of the outcome and of what is known of families, and does not find."""
-    estimator, measurement = answer.estimator, study.design.measurement
-    kinds = outcomes_of(estimator)
-    if outcome is not None and kinds is not None:
-        if outcome.kind not in kinds:
-            yield (
-                f"{path}.estimator: outcome {study.design.outcome!r} is {outcome.kind}, and "
-                f"{estimator.estimator} needs one that is {' or '.join(kinds)}"
-            )
-        elif measurement is not None and measurement.observer_bias:
-            yield (
-                f"{path}.estimator: {estimator.estimator} counts events, which "
-                "measurement.observer_bias moves off whole numbers"
-            )
-    clusters, unit = study.clusters_of(answer), assigned_unit(study.design)
-    found_faults = cluster_faults(
-        estimator,
-        clusters,
-        unit,
-        outcome,
-        followed=is_followed(study.design),
-        beside_covariate=asks_of_families(study),
-    )
-    yield from (f"{path}.{fault}" for fault in found_faults)

@@ -26,8 +26,9 @@ from design_sim.leavers import with_replacements
 from design_sim.measurement import OF_FAMILIES, measured, observe, reached, without
 from design_sim.panel import Panel
 from design_sim.roster import Roster
-from design_sim.scenario import Scenario, Study, asks_of_workers
+from design_sim.scenario import Scenario
 from design_sim.streams import Streams
+from design_sim.study import Study, asks_of_workers
 from design_sim.tally import Tally
 from design_sim.world.competence import measured_competence
 from design_sim.world.delivery import Delivery, Fieldwork, deliver

@@ -21,7 +21,8 @@ from design_sim.errors import ScenarioError
 from design_sim.estimands import Estimand
 from design_sim.estimators import ESTIMATORS
 from design_sim.faults import found, nearest, validate
-from design_sim.scenario import Answer, Scenario, Study, scenario_faults
+from design_sim.scenario import Scenario, scenario_faults
+from design_sim.study import Answer, Study
 from design_sim.world.outcomes import OUTCOMES, Outcome
 from design_sim.world.settings import WorldSettings
 

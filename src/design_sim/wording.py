@@ -17,7 +17,7 @@ from design_sim.estimators.base import FAILED, needs_fidelity_score
 from design_sim.performance import measure, wilson_interval
 from design_sim.plurals import counted
 from design_sim.results import Judged
-from design_sim.scenario import Study
+from design_sim.study import Study
 from design_sim.sweep import Case, Value
 from design_sim.tally import Tally
 from design_sim.world.audit import cases_of, score_reliability

@@ -27,7 +27,8 @@ from design_sim.estimators import ESTIMATORS
 
 if TYPE_CHECKING:
     from design_sim.estimators import Estimator
-    from design_sim.scenario import Scenario, Study
+    from design_sim.scenario import Scenario
+    from design_sim.study import Study
     from design_sim.sweep import Sweep
 
 CITED = Path(__file__).with_name("cited.csv")

@@ -36,9 +36,10 @@ from design_sim.estimators.base import Estimates, Needs, Status, no_results, t_e
 from design_sim.estimators.exposure_time import Effect
 from design_sim.estimators.family_change import family_changes
 from design_sim.estimators.family_moments import Families, Unit, members_of
+from design_sim.estimators.mixed_statuses import statuses_of
 from design_sim.numerics.mixed.crossed_occasions import fit_crossed_occasions
 from design_sim.numerics.mixed.effect_test import SmallSample
-from design_sim.numerics.mixed.intercept_model import InterceptFits, Verdict
+from design_sim.numerics.mixed.intercept_model import InterceptFits
 from design_sim.numerics.mixed.nested_model import MixedFits
 from design_sim.numerics.mixed.random_intercept import fit_random_intercept
 from design_sim.numerics.mixed.random_slopes import fit_random_slopes
@@ -47,14 +48,6 @@ from design_sim.panel import Panel
 from design_sim.roster import Roster
 from design_sim.stated import Stated
 
-_STATUS_OF = {
-    Verdict.FITTED: Status.OK,
-    Verdict.BOUNDARY: Status.BOUNDARY,
-    Verdict.TOO_FEW: Status.TOO_FEW_CLUSTERS,
-    Verdict.SINGULAR: Status.SINGULAR,
-    Verdict.NO_VARIATION: Status.NO_VARIATION,
-    Verdict.NOT_CONVERGED: Status.NOT_CONVERGED,
-}
 _NESTING: tuple[Unit, ...] = ("authority", "team", "worker", "family")
 
 
@@ -192,7 +185,7 @@ class MixedModel(Stated):
         if not families.both_arms.any():
             return no_results(panel.n_replicates, Status.TOO_FEW_CLUSTERS)
         fits = self._fit(families)
-        status = np.array([_STATUS_OF[verdict] for verdict in Verdict], dtype=np.int64)[fits.verdict]
+        status = statuses_of(fits.verdict)
         status = np.where(families.both_arms, status, Status.TOO_FEW_CLUSTERS)
         df = np.full(1, np.inf) if self.df == "normal" else fits.df
         return t_estimates(fits.estimate, fits.std_error, df, panel.alpha, status)

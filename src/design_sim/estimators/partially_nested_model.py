@@ -34,22 +34,14 @@ from design_sim.arrays import Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Needs, Status, no_results, t_estimates
 from design_sim.estimators.family_moments import Families
+from design_sim.estimators.mixed_statuses import statuses_of
 from design_sim.numerics.mixed.effect_test import SmallSample
-from design_sim.numerics.mixed.intercept_model import ClusterMoments, Verdict
+from design_sim.numerics.mixed.intercept_model import ClusterMoments
 from design_sim.numerics.mixed.nested_model import MixedFits
 from design_sim.numerics.mixed.partial_nesting import fit_partially_nested
 from design_sim.panel import Panel
 from design_sim.roster import Roster
 from design_sim.stated import Stated
-
-_STATUS_OF = {
-    Verdict.FITTED: Status.OK,
-    Verdict.BOUNDARY: Status.BOUNDARY,
-    Verdict.TOO_FEW: Status.TOO_FEW_CLUSTERS,
-    Verdict.SINGULAR: Status.SINGULAR,
-    Verdict.NO_VARIATION: Status.NO_VARIATION,
-    Verdict.NOT_CONVERGED: Status.NOT_CONVERGED,
-}
 
 
 class PartiallyNestedModel(Stated):
@@ -115,7 +107,7 @@ class PartiallyNestedModel(Stated):
         if not families.both_arms.any():
             return no_results(panel.n_replicates, Status.TOO_FEW_CLUSTERS)
         fits = self._fit(families, len(self.covariates) + 1)
-        status = np.array([_STATUS_OF[verdict] for verdict in Verdict], dtype=np.int64)[fits.verdict]
+        status = statuses_of(fits.verdict)
         status = np.where(families.both_arms, status, Status.TOO_FEW_CLUSTERS)
         df = np.full(1, np.inf) if self.df == "normal" else fits.df
         return t_estimates(fits.estimate, fits.std_error, df, panel.alpha, status)

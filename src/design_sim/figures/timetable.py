@@ -14,7 +14,8 @@ from design_sim.figures.style import BLUE, GREY, INK, PALE, WIDTH, finished, leg
 from design_sim.plurals import counted
 from design_sim.reading import first_allocations
 from design_sim.results import Results
-from design_sim.scenario import Scenario, Study
+from design_sim.scenario import Scenario
+from design_sim.study import Study
 from design_sim.wording import PLURALS, arms_of, kind_of, plain
 from design_sim.world.settings import Time
 
