@@ -407,6 +407,8 @@ def write(table: list[dict[str, object]], notes: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # A process inherits its parent's peak of memory: what is measured in processes of its own comes first.
+    notes = [main_job(), *england()]
     with threadpool_limits(1):
         measured = rows()
-    write(measured, [main_job(), *england()])
+    write(measured, notes)
