@@ -53,4 +53,5 @@ def test_mechanisms_name_a_source_or_say_assumption() -> None:
 
 def test_the_committed_page_is_the_programs() -> None:
     """results/settings/settings.md is what `design-sim settings` prints."""
-    assert COMMITTED.read_text(encoding="utf-8") == page()
+    due = "make it again: design-sim settings > results/settings/settings.md"
+    assert COMMITTED.read_text(encoding="utf-8") == page(), due

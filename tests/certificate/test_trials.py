@@ -116,7 +116,7 @@ def test_the_committed_certificate_is_of_the_table_as_it_stands() -> None:
     """An entry that was added or changed since has not been tried: run `design-sim certify --cite` again."""
     for number, sweep in enumerate(plan().sweeps, start=1):
         name = "scenario.toml" if number == 1 else f"scenario-{number}.toml"
-        assert (COMMITTED / name).read_text(encoding="utf-8") == sweep.text
+        assert (COMMITTED / name).read_text(encoding="utf-8") == sweep.text, "run design-sim certify --cite"
 
 
 def test_the_cited_copy_is_the_committed_certificate(committed: pd.DataFrame, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def design(request: pytest.FixtureRequest) -> Design:
 
 def test_every_design_is_tried() -> None:
     """A design without settings here would escape the contract."""
-    assert set(SETTINGS) == set(DESIGNS)
+    assert set(SETTINGS) == set(DESIGNS), "give every design a line in SETTINGS of this file"
 
 
 def test_slots_hold_different_authorities_of_the_world(design: Design) -> None:
