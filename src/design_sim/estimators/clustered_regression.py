@@ -29,19 +29,17 @@ import numpy as np
 from numpy.random import Generator
 from pydantic import Field, model_validator
 
-from design_sim.arrays import Batch, Bools, Floats, Ints
+from design_sim.arrays import Batch, Bools, Floats
 from design_sim.cells import Cells
-from design_sim.estimators.base import TEST_WORDS, Estimates, Needs, Status, t_estimates
+from design_sim.estimators.base import TEST_WORDS, Estimates, Needs, Status
 from design_sim.estimators.covariates import covariates_of
 from design_sim.estimators.family_change import family_changes
+from design_sim.estimators.regression_fit import Fit, arms_status, follow_up_arm
 from design_sim.numerics.cluster_variance import (
-    ClusterRobust,
     DegreesOfFreedom,
-    WorkingMoments,
     default_df,
     plan_contrast,
     plan_two_arms,
-    small_sample_factor,
 )
 from design_sim.numerics.least_squares import (
     NormalEquations,
@@ -60,8 +58,6 @@ Weights = Literal["family", "authority"]
 
 TREATED = 1
 """The column of the treatment, after the intercept."""
-_ROUNDING = 1e-13
-"""A standard error below this share of the outcome's level is rounding."""
 
 
 class ClusteredRegression(Stated):
@@ -139,62 +135,6 @@ class ClusteredRegression(Stated):
         first = np.searchsorted(panel.roster.authority, np.arange(panel.n_authorities))
         clusters = cells.pool(panel.roster, "authority")
         return compare_arms(self, clusters, treated[:, first], panel.alpha)
-
-
-@dataclass(frozen=True, slots=True)
-class Fit(Batch):
-    """A fitted least squares effect, before its standard error.
-
-    Parameters
-    ----------
-    effect : float array, (replicate,)
-        The coefficient of the treatment.
-    level : float array, (replicate,)
-        Weighted sum of squared outcomes of a cluster, averaged: the scale of rounding errors.
-    n, n_clusters, rank : float arrays, (replicate,)
-        Observations, clusters that hold any, and coefficients.
-    status : int array, (replicate,)
-        A `Status`; known so far.
-    """
-
-    effect: Annotated[Floats, "replicate"]
-    level: Annotated[Floats, "replicate"]
-    n: Annotated[Floats, "replicate"]
-    n_clusters: Annotated[Floats, "replicate"]
-    rank: Annotated[Floats, "replicate"]
-    status: Annotated[Ints, "replicate"]
-
-    def robust(
-        self,
-        squares: Floats,
-        moments: WorkingMoments,
-        kind: ClusterRobust,
-        rule: DegreesOfFreedom | None,
-        alpha: float,
-    ) -> Estimates:
-        """Test and interval from the sum of squared scores of the clusters."""
-        factor = small_sample_factor(kind, self.n_clusters, self.n, self.rank)
-        df = moments.df(rule or default_df(kind), self.n_clusters)
-        void = (self.status == Status.OK) & moments.void
-        status = np.where(void, Status.TOO_FEW_CLUSTERS, self.status)
-        with np.errstate(invalid="ignore"):
-            variance = factor * squares
-        return self._tested(variance, moments.size, df, status, alpha)
-
-    def naive(self, squares: Floats, inverse: Floats, alpha: float) -> Estimates:
-        """Test and interval from the residual sum of squares, observations being independent."""
-        df = self.n - self.rank
-        with np.errstate(divide="ignore", invalid="ignore"):
-            variance = squares / df * inverse
-        status = np.where((self.status == Status.OK) & ~(df > 0), Status.TOO_FEW_CLUSTERS, self.status)
-        return self._tested(variance, inverse, df, status, alpha)
-
-    def _tested(self, variance: Floats, size: Floats, df: Floats, status: Ints, alpha: float) -> Estimates:
-        with np.errstate(invalid="ignore"):
-            varies = variance > _ROUNDING**2 * self.level * size
-            std_error = np.where(varies, np.sqrt(variance), 0.0)
-        status = np.broadcast_to(status, self.effect.shape).astype(np.int64)
-        return t_estimates(self.effect, std_error, df, alpha, status)
 
 
 def compare_arms(model: ClusteredRegression, cells: Cells, treated: Bools, alpha: float) -> Estimates:
@@ -361,41 +301,6 @@ def coefficients_of(panel: Panel, covariates: tuple[str, ...], weights: Weights)
         name: rows.coefficients[:, TREATED + 1 + place] / scale_of(np.nan_to_num(values[place]), rows.weights)
         for place, name in enumerate(covariates)
     }
-
-
-def follow_up_arm(panel: Panel) -> Bools:
-    """Whether a row is assigned to treatment during the follow-up, (replicate, row).
-
-    Raises
-    ------
-    ValueError
-        If that changes during the follow-up, as in a stepped wedge: two arms are then not the question.
-    """
-    treated = panel.treated[:, :, panel.follow_up]
-    if (treated != treated[:, :, :1]).any():
-        raise ValueError("clustered_regression needs arms that stay as they are during the follow-up")
-    arm: Bools = treated[:, :, 0]
-    return arm
-
-
-def arms_status(weights: Floats, treated: Bools, estimable: Bools) -> Ints:
-    """Whether both arms hold anybody, and the effect can be told from the other columns, (replicate,).
-
-    Parameters
-    ----------
-    weights : float array, (replicate, ...)
-        Weight of each cell, 0 where nobody was observed.
-    treated : bool array, (replicate, ...)
-        Whether the cell is treated.
-    estimable : bool array, (replicate,)
-        Whether the regressors speak of the effect.
-    """
-    axes = tuple(range(1, weights.ndim))
-    both = np.ones(1, dtype=bool)
-    for arm in (treated, ~treated):
-        both = both & ((weights > 0) & arm).any(axis=axes)
-    status: Ints = np.where(estimable, Status.OK, Status.SINGULAR)
-    return np.where(both, status, Status.TOO_FEW_CLUSTERS)
 
 
 def _residual_squares(residual: Floats, weights: Floats, cells: Cells) -> Floats:

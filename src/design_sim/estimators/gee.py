@@ -44,8 +44,8 @@ from pydantic import Field, model_validator
 
 from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.estimators.base import Estimates, Needs, Status, t_estimates
-from design_sim.estimators.clustered_regression import arms_status
 from design_sim.estimators.regression_cells import TREATED, RegressionCells, regression_cells
+from design_sim.estimators.regression_fit import arms_status
 from design_sim.numerics.canonical_link import Family, expected, linked, variance
 from design_sim.numerics.equation_search import fit_equations, scale_of_rounding
 from design_sim.numerics.estimating_equations import ClusteredCells, Ending, Working, row_sums

@@ -32,8 +32,8 @@ from pydantic import Field
 
 from design_sim.arrays import Batch, Bools, Floats
 from design_sim.estimators.base import Estimates, Needs, Status
-from design_sim.estimators.clustered_regression import Fit, follow_up_arm
 from design_sim.estimators.covariates import complete_cells, covariates_of, spread_of
+from design_sim.estimators.regression_fit import Fit, follow_up_arm
 from design_sim.numerics.cluster_variance import DegreesOfFreedom, WorkingMoments, default_df, plan_contrast
 from design_sim.numerics.least_squares import (
     NormalEquations,

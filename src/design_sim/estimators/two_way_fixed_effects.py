@@ -30,7 +30,7 @@ from pydantic import model_validator
 from design_sim.arrays import Batch, Bools, Floats, Ints
 from design_sim.cells import Cells
 from design_sim.estimators.base import TEST_WORDS, Estimates, Needs
-from design_sim.estimators.clustered_regression import Fit, arms_status
+from design_sim.estimators.regression_fit import Fit, arms_status
 from design_sim.numerics.cluster_variance import (
     ClusterRobust,
     ContrastPlan,

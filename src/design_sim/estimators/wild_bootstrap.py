@@ -32,14 +32,9 @@ from pydantic import Field, model_validator
 from design_sim.arrays import Batch, Bools, Floats
 from design_sim.cells import Cells
 from design_sim.estimators.base import Estimates, Needs
-from design_sim.estimators.clustered_regression import (
-    TREATED,
-    Fit,
-    coefficients_of,
-    follow_up_arm,
-    regress_rows,
-)
+from design_sim.estimators.clustered_regression import TREATED, coefficients_of, regress_rows
 from design_sim.estimators.covariates import covariates_of
+from design_sim.estimators.regression_fit import Fit, follow_up_arm
 from design_sim.estimators.two_way_fixed_effects import regress_two_way
 from design_sim.numerics.bootstrap_weights import (
     BootstrapWeights,
