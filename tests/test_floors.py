@@ -14,6 +14,7 @@ FLOORS = {
     4: [
         "tally",
         "performance",
+        "failures",
         "clusters",
         "cohorts",
         "study",

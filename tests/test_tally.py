@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from design_sim.arrays import Floats, Ints
 from design_sim.estimators.base import Estimates, Status, t_estimates
+from design_sim.failures import failure_words
 from design_sim.tally import NULL, STATED, Moments, Tally
-from design_sim.wording import failure_words
 
 ALPHA = 0.05
 Block = tuple[Estimates, Estimates, Floats]

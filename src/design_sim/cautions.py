@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from design_sim.certificate.cited import warnings
+from design_sim.failures import failure_reasons
 from design_sim.performance import BIASED_BEYOND, BIASED_FROM, measure
 from design_sim.reading import as_if_randomised
 from design_sim.results import Judged, Results
-from design_sim.wording import failure_reasons, name_of, outcome_of, plain
+from design_sim.wording import name_of, outcome_of, plain
 
 FEW_REPLICATES = 1_000
 """Replicates below which no number should be quoted."""

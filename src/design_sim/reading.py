@@ -13,6 +13,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from design_sim.allocation import Allocation
+from design_sim.failures import failure_words
 from design_sim.performance import OVERSIZED_FROM, measure
 from design_sim.results import Judged, Results
 from design_sim.streams import Streams
@@ -23,7 +24,6 @@ from design_sim.wording import (
     case_words,
     effect_words,
     estimand_words,
-    failure_words,
     format_measure,
     interval,
     kind_of,

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from design_sim.estimators import Status
+from design_sim.failures import failure_words
 from design_sim.performance import Headline, headline, performance
 from design_sim.simulate import Progress, Tallies, simulate
 from design_sim.study import Answer, Study
@@ -88,8 +89,6 @@ class Results:
         0, which are no failures).
         """
         from pandas import DataFrame
-
-        from design_sim.wording import failure_words
 
         return DataFrame(
             [

@@ -13,13 +13,12 @@ from unicodedata import category
 from design_sim.allocation import NEVER, Allocation
 from design_sim.designs.base import assigned_unit
 from design_sim.estimands import Estimand
-from design_sim.estimators.base import FAILED, needs_fidelity_score
+from design_sim.estimators.base import needs_fidelity_score
 from design_sim.performance import measure, wilson_interval
 from design_sim.plurals import counted
 from design_sim.results import Judged
 from design_sim.study import Study
 from design_sim.sweep import Case, Value
-from design_sim.tally import Tally
 from design_sim.world.audit import cases_of, score_reliability
 from design_sim.world.outcomes import Outcome, RecordedCount
 from design_sim.world.settings import WorldSettings
@@ -139,21 +138,6 @@ def unit_of(outcome: Outcome) -> Unit:
     if outcome.kind == "count":
         return Unit(1.0, "events", "events a family")
     return Unit(1.0, "years", "years") if outcome.kind == "duration" else Unit(1.0, "", OWN_UNITS)
-
-
-def failure_reasons(tally: Tally) -> dict[str, int]:
-    """Why analyses failed, in the study as stated, and how many for each reason; empty where none did.
-
-    An analysis that ended well, and yet gave no finite number, is "other".
-    """
-    reasons = {status.name.lower().replace("_", " "): tally.ended(status) for status in sorted(FAILED)}
-    reasons["other"] = tally.failed - sum(reasons.values())
-    return {reason: n for reason, n in reasons.items() if n > 0}
-
-
-def failure_words(tally: Tally) -> str:
-    """Why analyses failed: "12 singular, 3 not converged"; empty where none did."""
-    return ", ".join(f"{n:,} {reason}" for reason, n in failure_reasons(tally).items())
 
 
 def estimand_words(estimand: Estimand) -> str:
