@@ -226,3 +226,9 @@ def test_a_sweep_has_no_one_distribution(tmp_path: Path, capsys: pytest.CaptureF
     )
     assert execute(["allocations", str(file), "--out", str(tmp_path)]) == 2
     assert "power over allocations is of one" in capsys.readouterr().err
+
+
+def test_one_allocation_has_no_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before anything is read or run, with the option's own name."""
+    assert execute(["allocations", "nowhere.toml", "--allocations", "1"]) == 2
+    assert "Invalid value for '--allocations': 1 is not in the range" in capsys.readouterr().err

@@ -102,7 +102,7 @@ def budget(
 
 def allocations(
     file: Source,
-    allocations: Annotated[int, typer.Option(metavar="N", help="Allocations that are drawn.")] = 200,
+    allocations: Annotated[int, typer.Option(min=2, metavar="N", help="Allocations that are drawn.")] = 200,
     replicates: Annotated[
         int | None, typer.Option(metavar="N", help="Replicates of each allocation; else the file's number.")
     ] = None,
